@@ -1,0 +1,1 @@
+"""The ground without torch: settings, files, console lines and the manners of the command line."""

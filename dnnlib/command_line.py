@@ -1,0 +1,95 @@
+"""Manners of every door: `_` for `-` in options, one line and exit code 2 for bad input, number ranges."""
+
+import os
+
+import click
+
+BOOL = click.BOOL  # booleans take a value: --mirror=1
+
+
+def _dashes(name):
+    return name.replace("_", "-")
+
+
+class BadInput(click.ClickException):
+    """Bad input found after the options were read: one line on stderr."""
+
+    exit_code = 2
+
+
+class _Manners:
+    """Mixin for click commands: accepts underscores in option names and ends bad input in one line."""
+
+    def make_context(self, info_name, args, parent=None, **extra):
+        extra.setdefault("token_normalize_func", _dashes)
+        extra.setdefault("help_option_names", ["-h", "--help"])
+        return super().make_context(info_name, args, parent=parent, **extra)
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except (ValueError, OSError) as error:
+            if os.environ.get("V2S_TRACEBACK"):
+                raise
+            raise BadInput(_sentence(error)) from error
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(130)
+
+
+class Door(_Manners, click.Command):
+    """A command of this toolkit. ValueError and OSError become one line on stderr and exit code 2."""
+
+
+class DoorGroup(_Manners, click.Group):
+    """A command with sub-commands, with the manners of `Door`."""
+
+    command_class = Door
+
+
+def _sentence(error):
+    if isinstance(error, OSError) and error.strerror:
+        return f'{error.strerror}: "{error.filename}"' if error.filename else error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def parse_range(text):
+    """Returns the whole numbers of '0,3,5-9' as a list, in the order given; ValueError when it is not one."""
+    numbers = []
+    for part in str(text).split(","):
+        first, dash, last = part.strip().partition("-")
+        try:
+            numbers.extend(range(int(first), int(last) + 1) if dash else [int(first)])
+        except ValueError:
+            raise ValueError(f'"{text}" is not a list of whole numbers such as 0,3,5-9.') from None
+        if dash and int(last) < int(first):
+            raise ValueError(f'"{part}" runs backwards; write {last}-{first}.')
+    return numbers
+
+
+class NumRange(click.ParamType):
+    """A list of whole numbers that mixes values and ranges: 0,3,5-9."""
+
+    name = "numbers"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, (list, tuple)):
+            return list(value)
+        try:
+            return parse_range(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class GridSize(click.ParamType):
+    """A width and a height: 4x2 or 4,2."""
+
+    name = "WxH"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).lower().replace("x", ",").split(",")
+        if len(parts) != 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+            self.fail(f'"{value}" is not a size such as 4x2.', param, ctx)
+        return int(parts[0]), int(parts[1])

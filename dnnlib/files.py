@@ -1,0 +1,124 @@
+"""Files that appear whole or not at all, content hashes, the cache folder, and resumable downloads."""
+
+import contextlib
+import hashlib
+import os
+import pathlib
+import re
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+
+_BLOCK_BYTES = 1 << 20
+
+
+@contextlib.contextmanager
+def atomic_path(dest):
+    """Yields a temporary path beside `dest`; moves it into place on success, removes it on any error.
+
+    Makes the parent folders. The suffix of `dest` is kept, for libraries that choose a format by it.
+    """
+    dest = pathlib.Path(dest)
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{dest.stem[:40]}.", suffix=f".part{dest.suffix}", dir=dest.parent)
+    os.close(handle)
+    temporary = pathlib.Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files; a result is an ordinary file
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, dest)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def sha256_file(path):
+    """Returns the hex sha256 of a file, read in blocks."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+
+
+def _digest(file):  # Python 3.10 has no hashlib.file_digest
+    digest = hashlib.sha256()
+    while block := file.read(_BLOCK_BYTES):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def cache_dir(*parts):
+    """Returns a folder under $DNNLIB_CACHE_DIR, or under ~/.cache/dnnlib; it need not exist yet."""
+    root = os.environ.get("DNNLIB_CACHE_DIR") or pathlib.Path.home() / ".cache" / "dnnlib"
+    return pathlib.Path(root, *parts)
+
+
+def fetch(source, *, sha256=None):
+    """Returns the local path of a path, file:// or http(s):// source; downloads are cached by the URL's md5.
+
+    An interrupted download goes on where it stopped. ValueError when there is no such file, the server
+    does not answer, or the content does not have the wanted `sha256` (the file is then removed).
+    """
+    source = str(source)
+    scheme = urllib.parse.urlsplit(source).scheme.lower()
+    if scheme in ("http", "https"):
+        path = _downloaded(source, sha256)
+    elif scheme == "file":
+        path = pathlib.Path(urllib.request.url2pathname(urllib.parse.urlsplit(source).path))
+    elif len(scheme) > 1 and "://" in source:
+        raise ValueError(f'cannot fetch "{source}": {scheme}:// is not supported; give a path, file:// or http(s)://.')
+    else:
+        path = pathlib.Path(source)
+    if not path.exists():
+        raise ValueError(f'no such file: "{path}".')
+    if path.is_dir():
+        raise ValueError(f'"{path}" is a folder; a file is needed here.')
+    if sha256 is not None and (found := sha256_file(path)) != sha256:
+        if scheme in ("http", "https"):
+            path.unlink()
+        raise ValueError(f'"{path}" has sha256 {found}, expected {sha256}; it is damaged or another file.')
+    return path
+
+
+def _downloaded(url, sha256):
+    folder = cache_dir("downloads")
+    key = hashlib.md5(url.encode(), usedforsecurity=False).hexdigest()
+    hits = [path for path in folder.glob(f"{key}_*") if not path.name.endswith(".part")]
+    if len(hits) == 1:
+        return hits[0]
+    name = re.sub(r"[^0-9A-Za-z._-]", "_", pathlib.PurePosixPath(urllib.parse.urlsplit(url).path).name)[-80:] or "file"
+    folder.mkdir(parents=True, exist_ok=True)
+    dest, part = folder / f"{key}_{name}", folder / f"{key}_{name}.part"
+    _transfer(url, part)
+    if sha256 is not None and (found := sha256_file(part)) != sha256:
+        part.unlink()
+        raise ValueError(f'"{url}" gave a file with sha256 {found}, expected {sha256}; nothing was kept.')
+    os.replace(part, dest)
+    return dest
+
+
+def _transfer(url, part):
+    """Downloads `url` into `part`, going on after the bytes that are already there."""
+    done = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            resumed = answer.status == 206
+            expected = int(answer.headers.get("Content-Length") or -1)
+            received = 0
+            with open(part, "ab" if resumed else "wb") as file:
+                while block := answer.read(_BLOCK_BYTES):
+                    received += file.write(block)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and done:  # nothing is left to send: the part is whole
+            return
+        raise ValueError(f'cannot download "{url}": the server answered {error.code} {error.reason}.') from error
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", error)
+        raise ValueError(f'cannot download "{url}": {reason}. Download it by hand and give its path.') from error
+    if 0 <= expected != received:
+        raise ValueError(f'the download of "{url}" broke off after {received} of {expected} bytes; '
+                         "the same command again goes on from there.")

@@ -1,0 +1,157 @@
+"""The ground without torch: settings, files, ranges, durations, exit codes."""
+
+import dataclasses
+import functools
+import hashlib
+import http.server
+import os
+import threading
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from dnnlib.command_line import Door, GridSize, NumRange, parse_range
+from dnnlib.console import format_time, table
+from dnnlib.files import atomic_path, fetch, sha256_file
+from dnnlib.settings import from_dict, to_dict
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    sizes: tuple = (1, 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outer:
+    rate: float
+    name: str = "a"
+    limit: int | None = None
+    inner: Inner = Inner()
+
+
+def test_settings_survive_json():
+    settings = Outer(rate=1.0, limit=3, inner=Inner((4, 5)))
+    assert from_dict(Outer, to_dict(settings)) == settings
+
+
+@pytest.mark.parametrize("values, message", [
+    ({"rate": 1, "nam": "x"}, 'unknown setting "nam". Did you mean "name"'),
+    ({}, "missing setting rate"),
+    ({"rate": "fast"}, "expected float, got 'fast'"),
+    ({"rate": 1, "limit": True}, "expected int or NoneType, got True"),
+    ([1], "expected a table of settings, got list"),
+])
+def test_settings_errors_say_what_to_do(values, message):
+    with pytest.raises(ValueError, match=message):
+        from_dict(Outer, values)
+
+
+def test_atomic_path_leaves_nothing_behind_on_error(tmp_path):
+    dest = tmp_path / "a" / "file.txt"
+    with pytest.raises(RuntimeError), atomic_path(dest) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert list(dest.parent.iterdir()) == []
+    with atomic_path(dest) as temporary:
+        assert temporary.suffix == ".txt"
+        temporary.write_text("whole")
+    assert dest.read_text() == "whole" and len(list(dest.parent.iterdir())) == 1
+
+
+class _Server(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder; answers Range requests, which the standard handler does not."""
+
+    def do_GET(self):
+        content = open(os.path.join(self.directory, self.path.lstrip("/")), "rb").read()
+        start = int(self.headers.get("Range", "bytes=0-")[6:-1])
+        self.server.starts.append(start)
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        self.wfile.write(content[start:])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    folder = tmp_path / "served"
+    folder.mkdir()
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Server, directory=str(folder)))
+    server.starts = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield folder, server, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_download_is_cached_resumed_and_checked(served, tmp_path):
+    folder, server, url = served
+    content = bytes(range(256)) * 40
+    (folder / "net.bin").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    key = hashlib.md5(f"{url}/net.bin".encode(), usedforsecurity=False).hexdigest()
+    part = tmp_path / "cache" / "downloads" / f"{key}_net.bin.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(content[:1000])
+    path = fetch(f"{url}/net.bin", sha256=digest)
+    assert path.name == f"{key}_net.bin" and sha256_file(path) == digest and not part.exists()
+    assert fetch(f"{url}/net.bin") == path and server.starts == [1000]
+    with pytest.raises(ValueError, match="expected 0000"):
+        fetch(f"{url}/net.bin", sha256="0" * 64)
+
+
+@pytest.mark.parametrize("source, message", [
+    ("nowhere.bin", "no such file"), ("ftp://host/x", "ftp:// is not supported"), (".", "is a folder")])
+def test_fetch_errors(source, message):
+    with pytest.raises(ValueError, match=message):
+        fetch(source)
+
+
+def test_ranges_mix_values_and_spans():
+    assert parse_range("85,265,297-300") == [85, 265, 297, 298, 299, 300]
+    for wrong in ("a", "5-3", "", "1,,2", "3-"):
+        with pytest.raises(ValueError):
+            parse_range(wrong)
+
+
+@pytest.mark.parametrize("seconds, text", [
+    (59, "59s"), (397, "6m 37s"), (8158, "2h 15m 58s"), (97920, "1d 03h 12m")])
+def test_durations(seconds, text):
+    assert format_time(seconds) == text
+
+
+def test_table_lines_up():
+    lines = table([["a", 1], ["bbb", 22]], ["name", "n"]).splitlines()
+    assert len({len(line) for line in lines}) == 1 and lines[1].startswith("|-")
+
+
+@click.command(cls=Door)
+@click.option("--num-faces", type=int, default=1)
+@click.option("--seeds", type=NumRange(), default="0")
+@click.option("--grid", type=GridSize(), default="1x1")
+@click.option("--fail", default="")
+def _door(num_faces, seeds, grid, fail):
+    if fail == "value":
+        raise ValueError("what came;\nwhat to do")
+    if fail == "file":
+        open("/no/such/folder/file")
+    if fail == "stop":
+        raise KeyboardInterrupt
+    click.echo(f"{num_faces} {seeds} {grid}")
+
+
+def test_doors_take_underscores_and_ranges():
+    result = CliRunner().invoke(_door, ["--num_faces=3", "--seeds=1,4-5", "--grid", "4,2"])
+    assert result.output == "3 [1, 4, 5] (4, 2)\n" and result.exit_code == 0
+
+
+@pytest.mark.parametrize("fail, code, text", [
+    ("value", 2, "Error: what came; what to do\n"), ("file", 2, "No such file or directory"), ("stop", 130, "Interrupted")])
+def test_doors_end_bad_input_in_one_line(fail, code, text):
+    result = CliRunner().invoke(_door, ["--fail", fail])
+    assert result.exit_code == code and text in result.output and "Traceback" not in result.output
+    assert CliRunner().invoke(_door, ["--nun-faces=3"]).exit_code == 2

@@ -1,0 +1,1 @@
+"""The ground with torch, but without faces or voices."""
