@@ -1,0 +1,16 @@
+"""Image operators in plain torch, each in one file that is also the home of its later native form."""
+
+import contextlib
+
+import torch
+
+
+def autocast_off(x: torch.Tensor):
+    """Return a context in which torch.autocast leaves dtypes alone; free of cost where autocast is not active.
+
+    Operators that promise "the result has x's dtype" (filters, statistics, demodulation) run inside it.
+    """
+    device_type = x.device.type
+    if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return contextlib.nullcontext()
