@@ -11,6 +11,7 @@ from voice2style.audio import filterbank
 from voice2style.audio.settings import AudioSettings
 
 _COMPRESSION = 0.3  # exponent of the spectrogram's parts
+_CACHED_FRAMES = 128  # frames that one processor core handles at a time, so that they stay in its cache
 
 
 class FrontEnd(nn.Module):
@@ -48,13 +49,15 @@ class FrontEnd(nn.Module):
         `lengths` [N] are the valid samples of each clip (None: all S). Padding never changes a valid frame, and
         frames from `num_frames(length)` on are zero.
         """
-        wave, lengths, dtype = _checked(wave, lengths)
+        wave, lengths = _checked(wave, lengths)
+        dtype = wave.dtype
+        clips = max(1, _chunk_of(wave) // self.num_frames(wave.shape[1]))
         with torch.autocast(wave.device.type, enabled=False):
-            num_frames = None if lengths is None else self.num_frames(lengths)
-            wave = self._pre_emphasised(wave)
-            if lengths is not None:  # after pre-emphasis, which reaches one sample into the padding
-                wave = wave.masked_fill(torch.arange(wave.shape[1], device=wave.device) >= lengths[:, None], 0.0)
-            return self._finish(self._static(wave), num_frames).to(dtype)
+            if lengths is None:
+                parts = [self._features(part, None) for part in wave.split(clips)]
+            else:
+                parts = [self._features(*part) for part in zip(wave.split(clips), lengths.split(clips))]
+            return (parts[0] if len(parts) == 1 else torch.cat(parts)).to(dtype)
 
     def stream(self) -> "FrontEndStream":
         """A fresh stream with these settings."""
@@ -66,42 +69,52 @@ class FrontEnd(nn.Module):
     def __getstate__(self):
         return {**self.__dict__, "_tables": {}}
 
+    def _features(self, wave: Tensor, lengths: Optional[Tensor]) -> Tensor:
+        """`forward` for as many clips as fit the processor's cache."""
+        wave = wave if wave.dtype == torch.float64 else wave.float()
+        emphasised = self._pre_emphasised(wave)
+        num_frames = None
+        if lengths is not None:  # mask after pre-emphasis, which reaches one sample into the padding
+            num_frames = self.num_frames(lengths)
+            past = torch.arange(emphasised.shape[1], device=wave.device) >= lengths[:, None]
+            emphasised = emphasised.masked_fill(past, 0.0)
+        return self._finish(self._static(emphasised, wave.dtype), num_frames)
+
     def _pre_emphasised(self, wave: Tensor, before: Optional[Tensor] = None) -> Tensor:
-        """s'(n) = s(n) - a s(n-1) [N, S]; `before` [N, 1] is the sample in front of the first (None: it has none)."""
-        a = self.settings.preemphasis
-        if a == 0:
-            return wave
-        first = wave[:, :1] if before is None else wave[:, :1] - a * before
-        return torch.cat([first, torch.sub(wave[:, 1:], wave[:, :-1], alpha=a)], dim=1)
+        """s'(n) = s(n) - a s(n-1) in the dtype of the spectrum, [N, S] -> [N, S + room], with the zeros `_static` needs.
 
-    def _static(self, wave: Tensor) -> Tensor:
-        """Static features [N, rows of the static planes, T] of pre-emphasised samples [N, S]."""
-        s = self.settings
-        if wave.shape[1] < s.frame_samples:
-            wave = F.pad(wave, (0, s.frame_samples - wave.shape[1]))
-        if s.kind == "spectrogram":
-            return self._compressed_spectrum(wave)
-        tables = self._tables_for(wave)
-        frames = wave.unfold(1, s.frame_samples, s.hop_samples) * tables["window"]  # [N, T, frame]
-        spectrum = torch.view_as_real(torch.fft.rfft(frames, n=s.n_fft))
-        power = spectrum.square().sum(-1)  # [N, T, n_fft // 2 + 1]
-        log_energy = (power @ tables["mel"]).clamp(min=s.log_floor).log()  # [N, T, num_mels]
-        if s.kind == "mfcc":
-            log_energy = log_energy @ tables["dct"]
-        return log_energy.transpose(1, 2)
+        `before` [N, 1] is the sample in front of the first one (None: there is none, s'(0) = s(0)).
+        """
+        s, num = self.settings, wave.shape[1]
+        room = max(s.frame_samples - num, 0) + s.n_fft - s.frame_samples
+        out = wave.new_zeros(wave.shape[0], num + room, dtype=_spectral_dtype(wave))
+        out[:, :num] = wave
+        if s.preemphasis:
+            out[:, 1:num].sub_(wave[:, :-1], alpha=s.preemphasis)
+            if before is not None:
+                out[:, :1].sub_(before, alpha=s.preemphasis)
+        return out
 
-    def _compressed_spectrum(self, wave: Tensor) -> Tensor:
-        """sgn(x)|x|^0.3 of the real plane, then of the imaginary plane [N, 2 (n_fft // 2 + 1), T]."""
+    def _static(self, emphasised: Tensor, dtype: torch.dtype) -> Tensor:
+        """Static features [N, rows, T] in `dtype` of pre-emphasised samples [N, S] followed by n_fft - frame zeros.
+
+        The spectrum is taken in float64 where the device has it: a float32 FFT would carry rounding errors of loud bins
+        into quiet bands, where the logarithm (and even more the root of the spectrogram) magnifies them.
+        """
         s = self.settings
-        dtype = wave.dtype
-        if wave.device.type != "mps":  # the root magnifies rounding errors near zero; MPS has no float64
-            wave = wave.double()
-        frames = wave.unfold(1, s.frame_samples, s.hop_samples) * self._tables_for(wave)["window"]
-        parts = torch.view_as_real(torch.fft.rfft(frames, n=s.n_fft))  # [N, T, bins, 2]
-        size = parts.abs()
-        tiny = torch.finfo(torch.float32).tiny  # the slope of the root is infinite at 0: there it is set to 0
-        root = torch.where(size > tiny, size, torch.ones_like(size)).pow(_COMPRESSION) * (size > tiny)
-        return (root * parts.sign()).permute(0, 3, 2, 1).flatten(1, 2).to(dtype)
+        tables = self._tables_for(emphasised, dtype)
+        frames = emphasised.unfold(1, s.n_fft, s.hop_samples)  # [N, T, n_fft]; the window is 0 past the frame
+        num_chunks = -(-frames.shape[0] * frames.shape[1] // _chunk_of(emphasised))
+        rows = []
+        for chunk in frames.tensor_split(min(num_chunks, frames.shape[1]), dim=1):
+            parts = torch.view_as_real(torch.fft.rfft(chunk * tables["window"]))  # [N, t, bins, 2]
+            if s.kind == "spectrogram":
+                rows.append(_compressed(parts).permute(0, 3, 2, 1).flatten(1, 2).to(dtype))
+                continue
+            energy = parts.flatten(2).to(dtype).square() @ tables["mel"]  # both parts of a bin meet their weight
+            log_energy = energy.clamp(min=s.log_floor).log().transpose(1, 2)
+            rows.append(tables["dct"] @ log_energy if s.kind == "mfcc" else log_energy)
+        return torch.cat(rows, dim=2)
 
     def _finish(self, static: Tensor, num_frames: Optional[Tensor]) -> Tensor:
         """All planes, normalised and with zeros past the valid frames, from the static features [N, rows, T]."""
@@ -128,26 +141,31 @@ class FrontEnd(nn.Module):
             at = torch.arange(-width, num + width, device=rows.device).clamp(min=0)
             at = torch.minimum(at, num_frames[:, None] - 1)  # [N, T + 2K]
             padded = rows.gather(2, at[:, None].expand(-1, rows.shape[1], -1))
-        slope = torch.zeros_like(rows)
-        for k, weight in enumerate(filterbank.slope_weights(width), start=1):
+        slope = None
+        for k, weight in enumerate(filterbank.slope_weights(width).tolist(), start=1):
             ahead, behind = padded[:, :, width + k:width + k + num], padded[:, :, width - k:width - k + num]
-            slope = torch.add(slope, ahead - behind, alpha=float(weight))
+            if slope is None:
+                slope = torch.sub(ahead, behind).mul_(weight)
+            else:
+                slope = slope.add_(ahead, alpha=weight).sub_(behind, alpha=weight)
         return slope
 
-    def _tables_for(self, like: Tensor) -> dict:
-        """The window [frame], mel [bins, num_mels] and DCT [num_mels, num_mfcc] on the device and in the dtype of `like`."""
-        key = (like.device, like.dtype)
+    def _tables_for(self, like: Tensor, dtype: torch.dtype) -> dict:
+        """The window [n_fft] in the dtype of `like`, mel [2 bins, num_mels] and DCT [num_mfcc, num_mels] in `dtype`."""
+        key = (like.device, like.dtype, dtype)
         if key not in self._tables:
             s = self.settings
-            if s.kind == "spectrogram":
-                tables = {"window": filterbank.hann(s.frame_samples)}
-            else:
+            window = np.zeros(s.n_fft)
+            window[: s.frame_samples] = (filterbank.hann if s.kind == "spectrogram" else filterbank.hamming)(s.frame_samples)
+            tables = {"window": (window, like.dtype)}
+            if s.kind != "spectrogram":
                 mel = filterbank.mel_filters(s.num_mels, s.n_fft, s.sample_rate_hz, s.fmin_hz, s.fmax_hz)
-                tables = {"window": filterbank.hamming(s.frame_samples), "mel": mel.T}
-                tables["dct"] = filterbank.dct_matrix(s.num_mfcc, s.num_mels).T if s.kind == "mfcc" else np.eye(1)
+                tables["mel"] = np.repeat(mel.T, 2, axis=0), dtype  # a row for the real, a row for the imaginary part
+            if s.kind == "mfcc":
+                tables["dct"] = filterbank.dct_matrix(s.num_mfcc, s.num_mels), dtype
             with torch.inference_mode(False):
-                self._tables[key] = {name: torch.tensor(np.ascontiguousarray(table)).to(like.dtype).to(like.device)
-                                     for name, table in tables.items()}
+                self._tables[key] = {name: torch.from_numpy(table).to(as_dtype).to(like.device)
+                                     for name, (table, as_dtype) in tables.items()}
         return self._tables[key]
 
 
@@ -161,29 +179,28 @@ class FrontEndStream:
         if frontend.settings.normalise != "none":
             raise ValueError('normalise="cmvn" needs the whole clip and cannot be streamed; use normalise="none"')
         self.frontend = frontend
-        self._tail = None  # pre-emphasised samples [N, <= frame] that later frames still need
+        self._tail = None  # pre-emphasised samples [N, .] that later frames still need
+        self._dtype = None  # of the waves
         self._last = None  # last raw sample [N, 1]
         self._static = None  # static frames [N, rows, .] kept for the slopes
         self._done = 0  # how many of the kept static frames were already returned
-        self._any = False  # whether a static frame exists yet
         self._ended = False
 
     def push(self, block: Tensor) -> Tensor:
         """The features [N, C, t] that `block` [N, S] completes; t may be 0."""
         if self._ended:
             raise ValueError("this stream was flushed; start a new one with FrontEnd.stream()")
-        block, _, _ = _checked(block, None, empty=True)
+        block, _ = _checked(block, None, empty=True)
         if block.shape[1]:
-            emphasised = self.frontend._pre_emphasised(block, self._last)
-            self._last = block[:, -1:]
+            wave = block if block.dtype == torch.float64 else block.float()
+            emphasised = self.frontend._pre_emphasised(wave, self._last)[:, : wave.shape[1]]
+            self._dtype, self._last = block.dtype, wave[:, -1:]
             self._tail = emphasised if self._tail is None else torch.cat([self._tail, emphasised], dim=1)
-        s = self.frontend.settings
-        available = 0 if self._tail is None else self._tail.shape[1] - s.frame_samples
-        if self._tail is not None and available >= 0:
-            num = 1 + available // s.hop_samples
-            fresh = self.frontend._static(self._tail[:, : (num - 1) * s.hop_samples + s.frame_samples])
-            self._tail = self._tail[:, num * s.hop_samples:]
-            self._keep(fresh)
+            s = self.frontend.settings
+            if self._tail.shape[1] >= s.frame_samples:
+                start = self.frontend.num_frames(self._tail.shape[1]) * s.hop_samples  # of the next frame
+                self._keep_static()
+                self._tail = self._tail[:, start:]
         return self._emit(block, last=False)
 
     def flush(self) -> Tensor:
@@ -191,13 +208,16 @@ class FrontEndStream:
         if self._ended or self._tail is None:
             raise ValueError("nothing to flush: no samples were pushed since the stream began")
         self._ended = True
-        if not self._any:  # shorter than a frame: zero-padded to one
-            self._keep(self.frontend._static(self._tail))
-        return self._emit(self._tail, last=True)
+        if self._static is None:  # shorter than a frame: zero-padded to one
+            self._keep_static()
+        return self._emit(self._last.to(self._dtype), last=True)
 
-    def _keep(self, fresh: Tensor) -> None:
+    def _keep_static(self) -> None:
+        """Append the static features of every whole frame in the tail (of the padded tail, if it holds none)."""
+        s, wave = self.frontend.settings, self._tail
+        room = max(s.frame_samples - wave.shape[1], 0) + s.n_fft - s.frame_samples
+        fresh = self.frontend._static(F.pad(wave, (0, room)), self._last.dtype)
         self._static = fresh if self._static is None else torch.cat([self._static, fresh], dim=2)
-        self._any = True
 
     def _emit(self, like: Tensor, last: bool) -> Tensor:
         """Features whose neighbours are all known (or, at the end, all the rest); forgets what no slope needs."""
@@ -206,15 +226,15 @@ class FrontEndStream:
         reach = 2 * self.frontend.settings.delta_width if self.frontend.settings.kind == "mfcc" else 0
         stop = self._static.shape[2] - (0 if last else reach)
         if stop <= self._done:
-            return self._static.new_zeros(like.shape[0], self.frontend.num_features, 0)
+            return like.new_zeros(like.shape[0], self.frontend.num_features, 0)
         features = self.frontend._finish(self._static, None)[:, :, self._done:stop]
         forget = max(0, stop - reach)
         self._static, self._done = self._static[:, :, forget:], stop - forget
-        return features
+        return features.to(like.dtype)
 
 
 def _checked(wave: Tensor, lengths, *, empty: bool = False):
-    """The wave ready to compute with, `lengths` on its device, and the dtype to answer in; ValueError if unusable."""
+    """The wave, and `lengths` as a tensor on its device; ValueError if either is unusable."""
     if not isinstance(wave, Tensor) or wave.ndim != 2:
         came = f"shape {tuple(wave.shape)}" if isinstance(wave, Tensor) else type(wave).__name__
         raise ValueError(f"the front-end takes a tensor [N, S], but {came} came; a single clip is wave[None]")
@@ -230,8 +250,24 @@ def _checked(wave: Tensor, lengths, *, empty: bool = False):
         if wave.shape[0] and (int(lengths.min()) < 1 or int(lengths.max()) > wave.shape[1]):
             raise ValueError(f"lengths run from {int(lengths.min())} to {int(lengths.max())}; "
                              f"they must lie between 1 and the {wave.shape[1]} samples given")
-    narrow = wave.dtype in (torch.float16, torch.bfloat16)
-    return (wave.float() if narrow else wave), lengths, wave.dtype
+    return wave, lengths
+
+
+def _spectral_dtype(wave: Tensor) -> torch.dtype:
+    """float64, or float32 on Apple's MPS, which knows no float64."""
+    return torch.float32 if wave.device.type == "mps" else torch.float64
+
+
+def _chunk_of(wave: Tensor) -> int:
+    """Frames to handle at a time: as many as fit the cores' caches, or on an accelerator all."""
+    return _CACHED_FRAMES * torch.get_num_threads() if wave.device.type == "cpu" else 1 << 30
+
+
+def _compressed(parts: Tensor) -> Tensor:
+    """sgn(x)|x|^0.3; its slope, infinite at 0, is taken as 0 there."""
+    size = parts.abs()
+    nonzero = size > torch.finfo(torch.float32).tiny
+    return torch.where(nonzero, torch.where(nonzero, size, 1.0).pow(_COMPRESSION), 0.0) * parts.sign()
 
 
 def _cmvn(features: Tensor, num_frames: Optional[Tensor]) -> Tensor:
