@@ -100,11 +100,12 @@ class World:
         return faces.render(dict(zip(faces.PARAMETERS, rows, strict=True)), resolution)
 
     def voice(self, person, clip=0, seconds=None):  # -> float32 [S] in [-1, 1] at 16 kHz
-        """One clip of a person's speech; its length is drawn from 3 to 8 s unless given."""
+        """One clip of a person's speech. `seconds` is its length, or a range to draw it from; None is 3 to 8 s."""
         index = _checked_indices(person, "people")
         random = Counters(self.seed, "clip", index, _checked_indices(clip, "clips"))
-        if seconds is None:
-            seconds = float(MIN_SECONDS + (MAX_SECONDS - MIN_SECONDS) * random.uniform("seconds")[0])
+        if seconds is None or isinstance(seconds, tuple):
+            low, high = seconds or (MIN_SECONDS, MAX_SECONDS)
+            seconds = low + (high - low) * float(random.uniform("seconds")[0])
         generator = np.random.default_rng(int(random.bits("speech")[0]))
         heard = {name: float(value[0]) for name, value in self.people(index).heard.items()}
         return voices.speak(heard, seconds, generator, nuisance=self.nuisance)

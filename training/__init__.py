@@ -1,0 +1,1 @@
+"""Makes a model: datasets, losses, loops."""

@@ -1,0 +1,1 @@
+"""Writers and readers of datasets, all in the one layout of docs/dataset.md."""
