@@ -1,0 +1,116 @@
+"""Turns a plan into tensors: reads them, checks every shape, and fills in, aloud, what a file leaves out."""
+
+import torch
+
+from torch_utils.ops.upfirdn2d import setup_filter
+from torch_utils.random_streams import stream
+from voice2style.discriminator import Discriminator, DiscriminatorSettings
+from voice2style.foreign.inert import ArrayRef
+from voice2style.foreign.state_dicts import filter_taps
+from voice2style.foreign.windows import Refusal
+from voice2style.generators.stylegan2 import Generator, GeneratorSettings
+from voice2style.layers import DEFAULT_FILTER
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+SEED = 0
+NUM_MEAN_SAMPLES = 4096
+
+
+def blank_generator(settings):
+    """The module without memory for its tensors."""
+    settings = settings if isinstance(settings, GeneratorSettings) else GeneratorSettings(**settings)
+    with torch.device("meta"):
+        return Generator(settings)
+
+
+def blank_discriminator(settings):
+    settings = settings if isinstance(settings, DiscriminatorSettings) else DiscriminatorSettings(**settings)
+    with torch.device("meta"):
+        return Discriminator(settings)
+
+
+def blank(role, settings):
+    """Empty network of a role ("G_ema", "G", "D")."""
+    return blank_discriminator(settings) if role == "D" else blank_generator(settings)
+
+
+def complete(plan, allowance):
+    """(settings, tensors by our name) of one network; adds to plan.notes what was estimated or converted."""
+    for key, ref in plan.filters.items():
+        plan.settings[key] = filter_taps(ref.load(allowance))
+    try:
+        network = blank(plan.role, plan.settings)
+    except ValueError as error:  # the settings contradict each other
+        raise Refusal(f"its {plan.role} cannot be built: {error}") from error
+    wanted = network.state_dict()
+    missing = [n for n in wanted if n not in plan.tensors]
+    fillable = [n for n in missing if n.endswith(("resample_filter", "noise_const")) or n == "mapping.w_avg"]
+    if lacking := [n for n in missing if n not in fillable]:
+        raise Refusal(f"its {plan.role} lacks {len(lacking)} tensors ({', '.join(lacking[:3])}): it is damaged or incomplete")
+    tensors = {}
+    for name, blank_tensor in wanted.items():
+        if name not in fillable:
+            tensors[name] = _read(plan, name, allowance)
+            if tensors[name].shape != blank_tensor.shape:
+                raise Refusal(
+                    f"its {plan.role} has {name} of shape {list(tensors[name].shape)}, {list(blank_tensor.shape)} fits the rest"
+                )
+    _fill(plan, network, wanted, fillable, tensors)
+    return network.settings, tensors
+
+
+def _read(plan, name, allowance):
+    """One tensor in float32."""
+    ref = plan.tensors[name]
+    value = ref.load(allowance)
+    if isinstance(ref, ArrayRef):
+        if value.dtype.kind != "f":
+            raise Refusal(f"its {plan.role} has {name} of type {value.dtype}: weights are floating point numbers")
+        value = torch.from_numpy(value.astype("=f4" if value.dtype.itemsize > 2 else "=f2"))
+    if value.dtype not in FLOATS:
+        raise Refusal(f"its {plan.role} has {name} of type {value.dtype}: weights are floating point numbers")
+    if value.dtype != torch.float32:
+        note = f"{str(value.dtype).removeprefix('torch.')} weights are converted to float32"
+        if note not in plan.notes:
+            plan.notes.append(note)
+        value = value.float()
+    transform = plan.transforms.get(name)
+    return transform(value).contiguous() if transform else value
+
+
+def _fill(plan, network, wanted, missing, tensors):
+    """Default filters, noise from a fixed seed, and the mean code as an average over many codes."""
+    noises = [n for n in missing if n.endswith("noise_const")]
+    for name in noises:
+        tensors[name] = torch.randn(wanted[name].shape, generator=stream(SEED, "noise_const", name))
+    if noises:
+        plan.notes.append(
+            f"{plan.role}: the file has no noise_const; {len(noises)} were drawn anew from seed {SEED}"
+            " (pictures in noise mode 'const' differ from the author's in fine detail)"
+        )
+    for name in missing:
+        if name.endswith("resample_filter"):
+            tensors[name] = setup_filter(network.settings.resample_filter if _resamples(plan.role, name) else DEFAULT_FILTER)
+    if "mapping.w_avg" in missing:
+        tensors["mapping.w_avg"] = _mean_code(network, tensors)
+        plan.notes.append(
+            f"{plan.role}: the file has no mean code (w_avg); it was estimated from {NUM_MEAN_SAMPLES} codes of seed {SEED}"
+        )
+
+
+def _resamples(role, name):
+    """True where the network's own filter sits; layers that keep the size carry the default one, unused."""
+    layer = name.split(".")[-2]
+    return not (layer == "conv1" if role != "D" else layer in ("conv", "conv0", "fromrgb"))
+
+
+@torch.no_grad()
+def _mean_code(network, tensors):
+    """Mean of mapping(z) [w_dim] over many z, and over all labels in turn."""
+    own = {n.removeprefix("mapping."): t for n, t in tensors.items() if n.startswith("mapping.")}
+    own["w_avg"] = torch.zeros(network.w_dim)
+    network.mapping.load_state_dict(own, assign=True)
+    z = torch.randn(NUM_MEAN_SAMPLES, network.z_dim, generator=stream(SEED, "w_avg"))
+    labels = torch.arange(NUM_MEAN_SAMPLES) % max(network.c_dim, 1)
+    c = torch.eye(network.c_dim)[labels] if network.c_dim else None
+    return network.mapping(z, c)[:, 0].double().mean(0).float()
