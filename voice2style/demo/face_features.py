@@ -3,7 +3,7 @@
 import torch
 
 from voice2style.demo.face_model import DEPTH, EYE_Y
-from voice2style.demo.face_shapes import IRIS_COLOURS, bell, colour, ellipse, length, ramp, ridge, smoothstep
+from voice2style.demo.face_shapes import IRIS_COLOURS, bell, colour, ellipse, length, power, ramp, ridge, smoothstep
 
 
 def draw_nose(head):
@@ -30,7 +30,7 @@ def draw_mouth(head):
     line = head.mouth_line(relative)
     bow = (1 - 0.28 * ridge(x, 0.030)) * (0.55 + 0.45 * arch)
     top = line - gap * 0.06 * arch - 0.040 * fullness * arch * bow
-    bottom = line + gap * 0.09 * arch + 0.056 * fullness * arch**0.75
+    bottom = line + gap * 0.09 * arch + 0.056 * fullness * power(arch, 0.75)
     beyond = x.abs() - width
     lips = torch.maximum(torch.maximum(top - y, y - bottom), beyond)
     shine = bell(x - 0.02 * p["light"], y - (line + gap * 0.09 + 0.026 * fullness), 0.06, 0.014) * 0.16
@@ -66,7 +66,7 @@ def _draw_eye(head, side, x, y, box):  # x, y [N, H, W] from the eye's centre, x
     open_height = 0.060 * (1 + 0.16 * p["eye_size"]) * (1 - 0.30 * p["wrinkle"]) * (1 - 0.18 * p["smile"].clamp_min(0))
     relative = (x / width).clamp(-1.2, 1.2)
     arch = (1 - relative * relative).clamp_min(0)
-    upper, lower = -open_height * arch**0.70 * (1 - 0.12 * relative), 0.62 * open_height * arch**0.9
+    upper, lower = -open_height * power(arch, 0.70) * (1 - 0.12 * relative), 0.62 * open_height * power(arch, 0.9)
     # Without the clip at |x| = width a one-pixel line would cross the whole face.
     lids = torch.maximum(torch.maximum(upper - y, y - lower), (x.abs() - width) * 2)
     ball = canvas.coverage(lids, 0.004)

@@ -2,7 +2,7 @@
 
 import torch
 
-from voice2style.demo.face_shapes import HAIR_COLOURS, SKIN_TONES, Canvas, constant, luminance, ramp, smoothstep
+from voice2style.demo.face_shapes import HAIR_COLOURS, SKIN_TONES, Canvas, constant, luminance, positive, power, ramp, smoothstep
 
 EYE_Y = -0.045
 SKULL_HEIGHT = 0.695
@@ -61,11 +61,10 @@ class Head:
     def outline(self, x, y):  # [N, H, W] each -> signed distance [N, H, W], relative radius [N, H, W]
         """Distance to the head's outline, a superellipse (|x|/a)^2.25 + (|y|/b)^m whose lower half tapers to the jaw."""
         half_width = self.half_width * (1 - self.taper * smoothstep(0.0, 1.0, y / self.chin))
-        above = y < 0
-        height = torch.where(above, SKULL_HEIGHT, self.chin)
-        power = torch.where(above, 2.25, self.jaw_power)
-        radius = ((x.abs() / half_width + 1e-4) ** 2.25 + (y.abs() / height + 1e-4) ** power) ** (1 / 2.3)
-        return (x * x + y * y + 1e-6).sqrt() * (1 - 1 / radius.clamp_min(0.05)), radius
+        below = positive(y)
+        height, exponent = SKULL_HEIGHT + below * (self.chin - SKULL_HEIGHT), 2.25 + below * (self.jaw_power - 2.25)
+        radius = power(power(x.abs() / half_width + 1e-4, 2.25) + power(y.abs() / height + 1e-4, exponent), 1 / 2.3)
+        return (x * x + y * y + 1e-6).sqrt_() * (1 - 1 / radius.clamp_min(0.05)), radius
 
     def mouth_line(self, relative_x):  # x / mouth_width [..] -> y [..]
         """The height at which the lips meet; the corners rise with the smile."""

@@ -42,23 +42,38 @@ def luminance(rgb):  # [N, 3] -> [N, 1]
 
 def smoothstep(start, end, x):
     """0 before `start`, 1 after `end`, a cubic in between (start > end gives a falling step)."""
-    t = ((x - start) / (end - start)).clamp(0, 1)
-    return t * t * (3 - 2 * t)
+    t = ((x - start) / (end - start)).clamp_(0, 1)
+    return (3 - 2 * t).mul_(t).mul_(t)
+
+
+def power(x, exponent):
+    """x ** exponent for x >= 0, by logarithms: several times faster on a CPU than `**`."""
+    return (x.log() * exponent).exp_()
+
+
+def positive(x):
+    """1 where x > 0, else 0, as numbers: mixing by `choose` is several times faster on a CPU than `torch.where`."""
+    return x.sign().clamp_min_(0)
+
+
+def choose(mask, yes, no):  # mask of 0 and 1
+    """`yes` where the mask is 1 and `no` where it is 0, exactly."""
+    return torch.lerp(no, yes, mask)
 
 
 def bell(dx, dy, width_x, width_y):
     """A two-dimensional Gaussian bump with the value 1 at dx = dy = 0."""
-    return torch.exp(-((dx / width_x) ** 2) - (dy / width_y) ** 2)
+    return (dx / width_x).square_().add_((dy / width_y).square_()).neg_().exp_()
 
 
 def ridge(distance, width):
     """A one-dimensional Gaussian bump with the value 1 where the distance is 0."""
-    return torch.exp(-((distance / width) ** 2))
+    return (distance / width).square_().neg_().exp_()
 
 
 def ellipse(dx, dy, radius_x, radius_y):
     """Relative radius: 1 on the ellipse, under 1 inside."""
-    return ((dx / radius_x) ** 2 + (dy / radius_y) ** 2 + 1e-6).sqrt()
+    return (dx / radius_x).square_().add_((dy / radius_y).square_()).add_(1e-6).sqrt_()
 
 
 def length(dx, dy):
@@ -92,6 +107,15 @@ class Canvas:
 
         return slice(index(top), max(index(bottom), index(top) + 1)), slice(index(left), max(index(right), index(left) + 1))
 
+    def inner_box(self, outer, left, right, top, bottom):  # -> box, index of that box in an [N, H, W] of the outer one
+        """The part of a box that also lies in a larger box, and where it lies in it."""
+        rows, columns = self.box(left, right, top, bottom)
+        start_y, start_x = outer[0].start, outer[1].start
+        rows = slice(max(rows.start, start_y), min(rows.stop, outer[0].stop))
+        columns = slice(max(columns.start, start_x), min(columns.stop, outer[1].stop))
+        inside = (slice(rows.start - start_y, rows.stop - start_y), slice(columns.start - start_x, columns.stop - start_x))
+        return (rows, columns), (slice(None), *inside)
+
     def at(self, depth, box=None):  # -> x [N, H, W], y [N, H, W]
         """Head coordinates of the pixels of a box, on the layer at this depth."""
         rows, columns = box or self.full
@@ -107,7 +131,7 @@ class Canvas:
 
     def coverage(self, distance, soft=0.0):  # [N, H, W] -> [N, H, W] in [0, 1]
         """How much of each pixel lies inside a shape with this signed distance; `soft` widens the edge."""
-        return (0.5 - distance / (self._pixel_in_head + soft)).clamp(0, 1)
+        return (distance / -(self._pixel_in_head + soft)).add_(0.5).clamp_(0, 1)
 
     def fade(self, frequency):
         """Amplitude left for a texture of this angular frequency: what the pixels cannot hold must vanish, or it aliases."""
