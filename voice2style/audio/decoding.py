@@ -1,0 +1,167 @@
+"""Decodes audio files block by block with libsndfile (or PyAV for the rest), and says plainly what is wrong with one."""
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator, Optional
+
+import numpy as np
+
+BLOCK_FRAMES = 1 << 16
+_SUPPORTED = "wav, flac, ogg, opus, mp3, aiff, au, caf"
+_OPEN_ENDED = 0x7FFFF000  # data sizes from here on are what programs write that do not know the length yet
+
+
+@dataclass(frozen=True)
+class Source:
+    """An audio file that could be opened: what it says about itself, and how to decode it."""
+
+    path: Path
+    decoder: str  # "soundfile" or "av"
+    sample_rate_hz: int
+    num_channels: int
+    declared_frames: Optional[int]  # what the header promises, None if it does not say
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Decoded samples [frames, channels] float32, one bounded block after the other, from the start."""
+        return _soundfile_blocks(self.path) if self.decoder == "soundfile" else _av_blocks(self.path, self.num_channels)
+
+
+def open_source(path) -> Source:
+    """The audio file at `path`, ready to decode. ValueError names the path, the cause and a remedy."""
+    path = Path(path)
+    head = _first_bytes(path)
+    if path.suffix.lower() in (".raw", ".pcm"):
+        raise ValueError(f"{path}: raw samples without a header; their rate and format are unknown, convert them to wav")
+    import soundfile  # here, because importing it opens a native library
+
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            declared = _declared_frames(path, head, file)
+            return Source(path, "soundfile", file.samplerate, file.channels, declared)
+    except soundfile.LibsndfileError as error:
+        cause = _known_cause(path, head, error)
+        if cause is not None:
+            raise ValueError(f"{path}: {cause}") from None
+    return _open_with_av(path, head)
+
+
+def _first_bytes(path: Path) -> bytes:
+    """The first 4 KiB of a readable, non-empty file; ValueError for all else that a path can be."""
+    try:
+        if path.is_dir():
+            raise ValueError(f"{path}: is a directory; give an audio file")
+        with open(path, "rb") as file:
+            head = file.read(4096)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file; check the path") from None
+    except PermissionError:
+        raise ValueError(f"{path}: permission denied; make the file readable") from None
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); check the file and its disk") from None
+    if not head:
+        raise ValueError(f"{path}: is empty (0 bytes); record or copy it again")
+    return head
+
+
+def _known_cause(path: Path, head: bytes, error) -> Optional[str]:
+    """Cause and remedy for a file of a known kind that libsndfile refuses; None if the kind is not known."""
+    text = getattr(error, "error_string", str(error)).strip()
+    if head[:4] in (b"RIFF", b"RIFX", b"RF64") and b"WAVE".startswith(head[8:12]):
+        chunks = _wav_chunks(path, head)
+        if "fmt " in chunks and len(chunks["fmt "][1]) >= 8:
+            _, channels, rate = struct.unpack("<HHI", chunks["fmt "][1][:8])
+            if channels == 0 or rate == 0:
+                return f"invalid header ({channels} channels at {rate} Hz); export the file again"
+        if "data" not in chunks:
+            return "truncated WAV header (it ends before the samples); copy or record the file again"
+        return f"invalid header or an unsupported kind of WAV ({text}); export it as 16-bit PCM"
+    if head[:4] in (b"fLaC", b"OggS", b"FORM", b".snd", b"caff") or head[:3] == b"ID3" or _is_mpeg(head):
+        return "damaged or truncated: its header is cut or unreadable; copy or record the file again"
+    return None
+
+
+def _is_mpeg(head: bytes) -> bool:
+    """Whether the bytes begin with the sync word of an MPEG audio layer III frame."""
+    return len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2
+
+
+def _wav_chunks(path: Path, head: bytes) -> dict:
+    """Chunks of a WAV file: name -> (declared size, first bytes of the chunk, bytes that the file holds of it)."""
+    chunks, at, size_of_file = {}, 12, path.stat().st_size
+    order = ">" if head[:4] == b"RIFX" else "<"
+    while at + 8 <= len(head):
+        name = head[at:at + 4].decode("latin-1")
+        size = struct.unpack(order + "I", head[at + 4:at + 8])[0]
+        chunks[name] = size, head[at + 8:at + 8 + min(size, 64)], size_of_file - at - 8
+        at += 8 + size + size % 2
+    return chunks
+
+
+def _declared_frames(path: Path, head: bytes, file) -> Optional[int]:
+    """Frames the file promises. libsndfile corrects a WAV's promise by the file's size, so that one is read from the file."""
+    if head[:4] == b"RIFF" and file.format in ("WAV", "WAVEX"):
+        size, _, held = _wav_chunks(path, head).get("data", (0, b"", 0))
+        if held < size < _OPEN_ENDED and held > 0:
+            return file.frames * size // held
+    return file.frames if 0 <= file.frames < 1 << 60 else None
+
+
+def _soundfile_blocks(path: Path) -> Iterator[np.ndarray]:
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            while True:
+                block = file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+                if len(block) == 0:
+                    return
+                yield block
+    except soundfile.LibsndfileError as error:
+        text = getattr(error, "error_string", str(error)).strip()
+        raise ValueError(f"{path}: damaged ({text}); copy or record the file again") from None
+
+
+def _open_with_av(path: Path, head: bytes) -> Source:
+    """The file as PyAV sees it; ValueError if PyAV is absent or cannot read it either."""
+    shown = ascii(head[:8])[1:]
+    try:
+        import av
+    except ImportError:
+        film = head[4:8] == b"ftyp" or head[:4] in (b"\x1aE\xdf\xa3", b"FLV\x01") or head[8:12] == b"AVI "
+        what = "MP4, M4A or a video" if film else "not an audio file soundfile can read"
+        raise ValueError(f"{path}: {what} (first bytes {shown}; readable are {_SUPPORTED}); "
+                         f"for m4a/mp4 and video install the extra: pip install 'voice2style[av]'") from None
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.audio:
+                raise ValueError(f"{path}: holds no sound track; give a recording of a voice")
+            stream = container.streams.audio[0]
+            rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
+    except av.FFmpegError as error:
+        raise ValueError(f"{path}: not an audio file that soundfile or PyAV can read (first bytes {shown}: "
+                         f"{error.strerror}); give {_SUPPORTED}, m4a or a video") from None
+    if not rate or not channels:
+        raise ValueError(f"{path}: invalid header ({channels} channels at {rate} Hz); export the file again")
+    return Source(path, "av", rate, channels, None)
+
+
+def _av_blocks(path: Path, num_channels: int) -> Iterator[np.ndarray]:
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            plan = container.streams.audio[0].codec_context
+            resampler = av.AudioResampler(format="fltp", layout=plan.layout, rate=plan.sample_rate)
+            for frame in container.decode(audio=0):
+                yield from _av_arrays(resampler.resample(frame), num_channels)
+            yield from _av_arrays(resampler.resample(None), num_channels)
+    except av.FFmpegError as error:
+        raise ValueError(f"{path}: damaged ({error.strerror}); copy or record the file again") from None
+
+
+def _av_arrays(frames, num_channels: int) -> Iterator[np.ndarray]:
+    """Planar frames as [samples, channels] float32."""
+    for frame in frames:
+        if frame.samples:
+            yield np.ascontiguousarray(frame.to_ndarray().reshape(num_channels, -1).T)
