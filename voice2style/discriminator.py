@@ -8,8 +8,18 @@ from torch import nn
 
 from torch_utils.ops import autocast_off
 from torch_utils.ops.upfirdn2d import downsample2d, setup_filter
-from voice2style.layers import (DEFAULT_FILTER, Dense, EqualizedConv2d, Mapping, MinibatchStd, block_dtype, check_table,
-                                first_half_resolution, laid_out, resolutions)
+from voice2style.layers import (
+    DEFAULT_FILTER,
+    Dense,
+    EqualizedConv2d,
+    Mapping,
+    MinibatchStd,
+    block_dtype,
+    check_table,
+    first_half_resolution,
+    laid_out,
+    resolutions,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +59,8 @@ class DiscriminatorSettings:
         if self.img_resolution < 8:
             raise ValueError(f"img_resolution is {self.img_resolution}; allowed for a discriminator: 8 or more")
         if self.mbstd_num_channels and self.channels[0] % self.mbstd_num_channels:
-            raise ValueError(f"mbstd_num_channels is {self.mbstd_num_channels}; allowed: a divisor of {self.channels[0]}")
+            raise ValueError(f"mbstd_num_channels is {self.mbstd_num_channels}; allowed: 0 or a divisor of "
+                             f"{self.channels[0]}")
 
 
 class DiscriminatorBlock(nn.Module):
@@ -67,8 +78,8 @@ class DiscriminatorBlock(nn.Module):
             self.num_layers += 1
             return EqualizedConv2d(*args, **options, trainable=trainable)
 
-        usual = dict(activation=settings.activation, conv_clamp=settings.conv_clamp)
-        halving = dict(down=2, resample_filter=settings.resample_filter)
+        usual = {"activation": settings.activation, "conv_clamp": settings.conv_clamp}
+        halving = {"down": 2, "resample_filter": settings.resample_filter}
         if resolution == settings.img_resolution or self.architecture == "skip":
             self.fromrgb = conv(settings.img_channels, num_in, 1, **usual)
         self.conv0 = conv(num_in, num_in, 3, **usual)
@@ -131,7 +142,8 @@ class Discriminator(nn.Module):
     def __init__(self, settings):
         super().__init__()
         self.settings = settings
-        self.c_dim, self.img_resolution, self.img_channels = settings.c_dim, settings.img_resolution, settings.img_channels
+        self.c_dim = settings.c_dim
+        self.img_resolution, self.img_channels = settings.img_resolution, settings.img_channels
         self.block_resolutions = resolutions(settings.img_resolution)[:0:-1]
         widths = dict(zip(resolutions(settings.img_resolution), settings.channels, strict=True))
         num_layers = 0
@@ -151,7 +163,8 @@ class Discriminator(nn.Module):
         """Return logits [N, 1] for pictures img [N, img_channels, H, W] and labels c [N, c_dim]."""
         height, width = (side * self.img_resolution // 4 for side in self.settings.const_shape)
         if img.ndim != 4 or img.shape[1:] != (self.img_channels, height, width):
-            raise ValueError(f"pictures of shape {list(img.shape)}; allowed: [N, {self.img_channels}, {height}, {width}]")
+            raise ValueError(f"pictures of shape {list(img.shape)}; "
+                             f"allowed: [N, {self.img_channels}, {height}, {width}]")
         if not self.c_dim and c is not None and c.numel():
             raise ValueError(f"label c of shape {list(c.shape)}, but this network knows no labels; leave c out")
         img, x = img.to(self.b4.out.weight.dtype), None

@@ -53,10 +53,12 @@ class EqualizedConv2d(nn.Module):
         hold(self, "bias", torch.zeros(num_out) if bias else None, trainable)
 
     def forward(self, x, gain=1.0):  # [N, num_in, H, W] -> [N, num_out, H*up/down, W*up/down]
-        weight = (self.weight * self.weight_gain).to(x.dtype)
+        early, late = split_gain(self.activation, gain)
+        weight = (self.weight * (self.weight_gain * early)).to(x.dtype)
+        bias = None if self.bias is None else (self.bias if early == 1 else self.bias * early).to(x.dtype)
         x = conv2d_resample(x, weight, self.resample_filter, up=self.up, down=self.down, padding=self.padding,
-                            flip_weight=self.up == 1)
-        return scaled_bias_act(x, self.bias, self.activation, gain, self.conv_clamp)
+                            flip_weight=self.up == 1, bias=bias)
+        return bias_act(x, act=self.activation, gain=late, clamp=scaled(self.conv_clamp, gain), overwrite=True)
 
 
 def hold(module, name, tensor, trainable):
@@ -67,10 +69,18 @@ def hold(module, name, tensor, trainable):
         module.register_buffer(name, tensor)
 
 
-def scaled_bias_act(x, b, activation, gain, clamp):
-    """Return bias_act with the activation's own gain times gain; the clamp shrinks along."""
-    act_gain = ACTIVATIONS[activation].gain * gain
-    return bias_act(x, b, act=activation, gain=act_gain, clamp=None if clamp is None else clamp * gain)
+def split_gain(activation, gain):
+    """Return the activation's own gain times gain as (factor before the bias and activation, factor after them).
+
+    Where g * act(x) = act(g * x) it goes before, into weights and bias, and costs nothing.
+    """
+    spec = ACTIVATIONS[activation]
+    return (spec.gain * gain, 1.0) if spec.homogeneous else (1.0, spec.gain * gain)
+
+
+def scaled(limit, gain):
+    """Return a clamp limit, or None, times gain."""
+    return None if limit is None else limit * gain
 
 
 class MinibatchStd(nn.Module):
@@ -187,7 +197,7 @@ def resolutions(top: int) -> list[int]:
 
 
 def first_half_resolution(img_resolution: int, num_fp16_res: int) -> int:
-    """Return the lowest resolution whose block runs in half precision: the num_fp16_res highest do, but none below 8."""
+    """Return the lowest resolution that runs in half precision: the num_fp16_res highest do, but none below 8."""
     return max(2 ** (img_resolution.bit_length() - num_fp16_res), 8)
 
 

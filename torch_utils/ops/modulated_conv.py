@@ -12,8 +12,8 @@ EPSILON = 1e-8
 
 
 def modulated_conv2d(x, weight, styles, noise=None, up=1, down=1, padding=0, resample_filter=None, demodulate=True,
-                     flip_weight=True, fused=False):
-    """Return each picture x[n] [I, H, W] convolved with weight * styles[n], plus noise: [N, O, H', W'].
+                     flip_weight=True, fused=False, *, gain=1.0):
+    """Return each picture x[n] [I, H, W] convolved with weight * styles[n], times gain, plus noise: [N, O, H', W'].
 
     weight: [O, I, kh, kw]; styles: [N, I]; noise: None or anything that broadcasts to the result, added after
     demodulation. demodulate: divide the weights of each output channel by their 2-norm. fused: build the weights of
@@ -23,17 +23,17 @@ def modulated_conv2d(x, weight, styles, noise=None, up=1, down=1, padding=0, res
     _check(x, weight, styles)
     if x.dtype == torch.float16 and demodulate:
         weight, styles = _tame(weight, styles)
-    resampling = dict(f=resample_filter, up=up, down=down, padding=padding, flip_weight=flip_weight)
+    resampling = {"f": resample_filter, "up": up, "down": down, "padding": padding, "flip_weight": flip_weight}
     if weight.shape[2:] == (1, 1) and up == down == 1 and padding == 0:
-        return _add(_pointwise(x, _sample_weights(weight, styles, demodulate)), noise)
+        return _add(_pointwise(x, _sample_weights(weight, styles, demodulate, gain)), noise)
     if fused:
-        n, w = x.shape[0], _sample_weights(weight, styles, demodulate).to(x.dtype)
+        n, w = x.shape[0], _sample_weights(weight, styles, demodulate, gain).to(x.dtype)
         y = conv2d_resample(x.reshape(1, -1, *x.shape[2:]), w.flatten(0, 1), groups=n, **resampling)
         return _add(y.reshape(n, -1, *y.shape[2:]), noise)
-    y = conv2d_resample(x * _per_channel(styles, x), weight.to(x.dtype), **resampling)
+    y = conv2d_resample(x * _per_channel(styles if demodulate else styles * gain, x), weight.to(x.dtype), **resampling)
     if not demodulate:
         return _add(y, noise)
-    scale = _per_channel(demodulation(weight, styles), y)
+    scale = _per_channel(demodulation(weight, styles) * gain, y)
     return y * scale if noise is None else torch.addcmul(noise.to(y.dtype), y, scale)
 
 
@@ -43,9 +43,9 @@ def demodulation(weight, styles):  # [O, I, kh, kw], [N, I] -> [N, O]
         return (styles.square() @ weight.square().sum([2, 3]).t() + EPSILON).rsqrt()
 
 
-def _sample_weights(weight, styles, demodulate):  # -> [N, O, I, kh, kw]
-    w = weight[None] * styles[:, None, :, None, None]
-    return w * demodulation(weight, styles)[:, :, None, None, None] if demodulate else w
+def _sample_weights(weight, styles, demodulate, gain):  # -> [N, O, I, kh, kw]
+    w = weight[None] * (styles if demodulate else styles * gain)[:, None, :, None, None]
+    return w * (demodulation(weight, styles) * gain)[:, :, None, None, None] if demodulate else w
 
 
 def _pointwise(x, w):  # [N, I, H, W], [N, O, I, 1, 1] -> [N, O, H, W]

@@ -1,44 +1,50 @@
 """Convolution with FIR up- or down-sampling around it."""
 
-import torch
 from torch.nn import functional as F
 
 from torch_utils.ops.upfirdn2d import check_input, down_padding, filter_size, pad4, up_padding, upfirdn2d
 
 
-def conv2d_resample(x, w, f=None, up=1, down=1, padding=0, groups=1, flip_weight=True, flip_filter=False):
+def conv2d_resample(x, w, f=None, up=1, down=1, padding=0, groups=1, flip_weight=True, flip_filter=False, *, bias=None):
     """Return x [N, I, H, W] enlarged by up, convolved with w [O, I/groups, kh, kw], reduced by down.
 
     padding counts pixels of the enlarged picture. flip_weight True correlates (what torch calls convolution), False
-    convolves in the mathematical sense. f: low-pass from setup_filter, used on the way up and on the way down.
-    Equal to conv2d_resample_definition, by the cheapest order of steps. Differentiable in x and w to any order.
+    convolves in the mathematical sense. f: low-pass from setup_filter, used on the way up and on the way down. bias [O]
+    is added at the end. Equal to conv2d_resample_definition, by the cheapest order of steps. Differentiable in x, w and
+    bias to any order.
     """
     pad = _check(x, w, f, up, down, padding, groups)
     kh, kw = w.shape[2:]
-    if up == 1 and down == 1:
-        return _conv(x, w, pad=pad, groups=groups, flip_weight=flip_weight)
     if up == 1:
-        x = upfirdn2d(x, f, down=down if kh == kw == 1 else 1, padding=pad, flip_filter=flip_filter)
-        return _conv(x, w, stride=1 if kh == kw == 1 else down, groups=groups, flip_weight=flip_weight)
+        pointwise = kh == kw == 1
+        if down > 1:
+            x = upfirdn2d(x, f, down=down if pointwise else 1, padding=pad, flip_filter=flip_filter)
+            pad = (0, 0, 0, 0)
+        stride = 1 if pointwise else down
+        return _conv(x, w, stride=stride, pad=pad, groups=groups, flip_weight=flip_weight, bias=bias)
     if kh == kw == 1:  # a 1x1 convolution commutes with the filter: do it where there are fewer pixels
-        x = _conv(x, w, groups=groups, flip_weight=flip_weight)
-        x = upfirdn2d(x, f, up=up, padding=pad, gain=up**2, flip_filter=flip_filter)
-        return x if down == 1 else upfirdn2d(x, f, down=down, flip_filter=flip_filter)
-    if min(pad) < 0:
-        return conv2d_resample_definition(x, w, f, up, down, padding, groups, flip_weight, flip_filter)
-    # Zero insertion, filter, convolution = zero insertion, convolution (a transposed one), filter.
-    x = _conv_up(x, w, up, groups, flip_weight)
-    rest = (pad[0] - kw + 1, pad[1] - kw + up, pad[2] - kh + 1, pad[3] - kh + up)
-    x = upfirdn2d(x, f, padding=rest, gain=up**2, flip_filter=flip_filter)
-    return x if down == 1 else upfirdn2d(x, f, down=down, flip_filter=flip_filter)
+        x = upfirdn2d(_conv(x, w, groups=groups), f, up=up, padding=pad, gain=up**2, flip_filter=flip_filter)
+    elif min(pad) < 0:
+        x = _enlarge_then_convolve(x, w, f, up, pad, groups, flip_weight, flip_filter)
+    else:  # zero insertion, filter, convolution = zero insertion, convolution (a transposed one), filter
+        x = _conv_up(x, w, up, groups, flip_weight)
+        rest = (pad[0] - kw + 1, pad[1] - kw + up, pad[2] - kh + 1, pad[3] - kh + up)
+        x = upfirdn2d(x, f, padding=rest, gain=up**2, flip_filter=flip_filter)
+    if down > 1:
+        x = upfirdn2d(x, f, down=down, flip_filter=flip_filter)
+    return x if bias is None else x + bias.to(x.dtype)[:, None, None]
 
 
 def conv2d_resample_definition(x, w, f=None, up=1, down=1, padding=0, groups=1, flip_weight=True, flip_filter=False):
     """Return what conv2d_resample promises, step by step as it is defined; slow, the reference of the fast forms."""
     pad = _check(x, w, f, up, down, padding, groups)
-    x = upfirdn2d(x, f if up > 1 else None, up=up, padding=pad, gain=up**2, flip_filter=flip_filter)
-    x = _conv(x, w, groups=groups, flip_weight=flip_weight)
+    x = _enlarge_then_convolve(x, w, f, up, pad, groups, flip_weight, flip_filter)
     return x if down == 1 else upfirdn2d(x, f, down=down, flip_filter=flip_filter)
+
+
+def _enlarge_then_convolve(x, w, f, up, pad, groups, flip_weight, flip_filter):
+    x = upfirdn2d(x, f if up > 1 else None, up=up, padding=pad, gain=up**2, flip_filter=flip_filter)
+    return _conv(x, w, groups=groups, flip_weight=flip_weight)
 
 
 def _check(x, w, f, up, down, padding, groups):
@@ -57,13 +63,13 @@ def _check(x, w, f, up, down, padding, groups):
     return tuple(pad)
 
 
-def _conv(x, w, *, stride=1, pad=(0, 0, 0, 0), groups=1, flip_weight=True):
+def _conv(x, w, *, stride=1, pad=(0, 0, 0, 0), groups=1, flip_weight=True, bias=None):
     if not flip_weight and w.shape[2:] != (1, 1):
         w = w.flip(2, 3)
     x0, x1, y0, y1 = pad
-    if x0 == x1 >= 0 and y0 == y1 >= 0:
-        return F.conv2d(x, w, stride=stride, padding=(y0, x0), groups=groups)
-    return F.conv2d(F.pad(x, pad), w, stride=stride, groups=groups)
+    if not (x0 == x1 >= 0 and y0 == y1 >= 0):
+        x, x0, y0 = F.pad(x, pad), 0, 0
+    return F.conv2d(x, w, bias, stride=stride, padding=(y0, x0), groups=groups)
 
 
 def _conv_up(x, w, up, groups, flip_weight):  # [N, I, H, W] -> [N, O, (H-1)*up + kh, (W-1)*up + kw]

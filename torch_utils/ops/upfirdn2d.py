@@ -11,8 +11,8 @@ from torch_utils.ops import autocast_off
 def setup_filter(f, device=None, normalize=True, flip_filter=False, gain=1, separable=None):
     """Return the float32 filter tensor that the other functions of this file take: [taps] (separable) or [H, W].
 
-    f: None (identity), number, list of taps, or 2-D kernel. A list with fewer than 8 taps becomes its outer product with
-    itself unless separable says otherwise. normalize: sum 1. gain: factor of the whole 2-D filter.
+    f: None (identity), number, list of taps, or 2-D kernel. A list with fewer than 8 taps becomes its outer product
+    with itself unless separable says otherwise. normalize: sum 1. gain: factor of the whole 2-D filter.
     """
     f = torch.as_tensor(1.0 if f is None else f, dtype=torch.float32, device=device)
     if f.ndim > 2 or f.numel() == 0:
@@ -35,9 +35,9 @@ def setup_filter(f, device=None, normalize=True, flip_filter=False, gain=1, sepa
 def upfirdn2d(x, f, up=1, down=1, padding=0, flip_filter=False, gain=1):  # [N, C, H, W] -> [N, C, H', W']
     """Return x up-sampled by zero insertion, padded, filtered and down-sampled; each channel by itself.
 
-    f: from setup_filter, or None for identity. up, down: n or [x, y]. padding: p, [x, y] or [x0, x1, y0, y1], counted in
-    up-sampled pixels, negative values crop. flip_filter: False convolves, True correlates. gain: factor of the output.
-    H' = (H*up + y0 + y1 - taps) // down + 1. Differentiable in x to any order; the filter is a constant.
+    f: from setup_filter, or None for identity. up, down: n or [x, y]. padding: p, [x, y] or [x0, x1, y0, y1], counted
+    in up-sampled pixels, negative values crop. flip_filter: False convolves, True correlates. gain: factor of the
+    output. H' = (H*up + y0 + y1 - taps) // down + 1. Differentiable in x to any order; the filter is a constant.
     """
     f = check_input(x, f)
     up, down, pad = pair(up, "up"), pair(down, "down"), pad4(padding)
@@ -169,7 +169,7 @@ def _run(x, kernel, plan):
     with autocast_off(x):
         if up == (1, 1):
             return _correlate(x, kernel, down, pad)
-        # A transposed convolution skips the inserted zeros. Depthwise it is slow in 16 bits on a CPU, and it cannot crop.
+        # A transposed convolution skips the inserted zeros. Depthwise it is slow in 16 bits on a CPU; it cannot crop.
         if min(pad) >= 0 and (x.dtype.itemsize >= 4 or x.is_cuda):
             return _spread(x, kernel, plan)
         return _correlate(_insert_zeros(x, up), kernel, down, pad)

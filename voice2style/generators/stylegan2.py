@@ -9,11 +9,22 @@ import math
 import torch
 from torch import nn
 
-from torch_utils.ops.modulated_conv import modulated_conv2d
 from torch_utils.ops.bias_act import bias_act
+from torch_utils.ops.modulated_conv import modulated_conv2d
 from torch_utils.ops.upfirdn2d import setup_filter, upsample2d
-from voice2style.layers import (DEFAULT_FILTER, Dense, EqualizedConv2d, Mapping, block_dtype, check_table,
-                                first_half_resolution, laid_out, resolutions, scaled_bias_act)
+from voice2style.layers import (
+    DEFAULT_FILTER,
+    Dense,
+    EqualizedConv2d,
+    Mapping,
+    block_dtype,
+    check_table,
+    first_half_resolution,
+    laid_out,
+    resolutions,
+    scaled,
+    split_gain,
+)
 
 NOISE_MODES = ("random", "const", "none")
 
@@ -84,9 +95,11 @@ class SynthesisLayer(nn.Module):
             self.noise_strength = nn.Parameter(torch.zeros([]))
 
     def forward(self, x, w, noise, gain=1.0):  # [N, I, H, W], [N, D] -> [N, O, H*up, W*up]
-        y = modulated_conv2d(x, self.weight, self.affine(w), noise.of(self), up=self.up, padding=1,
+        early, late = split_gain(self.activation, gain)
+        y = modulated_conv2d(x, self.weight, self.affine(w), noise.of(self, early), up=self.up, padding=1, gain=early,
                              resample_filter=self.resample_filter, flip_weight=self.up == 1, fused=self._fuse(x))
-        return scaled_bias_act(y, self.bias, self.activation, gain, self.conv_clamp)
+        bias = self.bias if early == 1 else self.bias * early
+        return bias_act(y, bias, act=self.activation, gain=late, clamp=scaled(self.conv_clamp, gain))
 
     def _fuse(self, x):
         """One picture without gradients: modulate whichever is smaller, the weights or the picture."""
@@ -187,16 +200,17 @@ class Noise:
             rows = [torch.randn(sum(sizes), generator=generator, device=generator.device) for _ in range(self.batch)]
             self.drawn = iter(torch.stack(rows).to(ws).split(sizes, dim=1))
 
-    def of(self, layer):
-        """Return the noise of a layer, times its strength: [H, W], [N, 1, H, W] or None."""
+    def of(self, layer, gain):
+        """Return the noise of a layer times its strength and gain: [H, W], [N, 1, H, W] or None."""
         if self.mode == "none" or not hasattr(layer, "noise_strength"):
             return None
+        strength = layer.noise_strength * gain
         if self.mode == "const":
-            return layer.noise_const * layer.noise_strength
+            return layer.noise_const * strength
         shape = (self.batch, 1, *layer.shape)
         if self.drawn is not None:
-            return next(self.drawn).reshape(shape) * layer.noise_strength
-        return torch.randn(shape, dtype=self.dtype, device=self.device) * layer.noise_strength
+            return next(self.drawn).reshape(shape) * strength
+        return torch.randn(shape, dtype=self.dtype, device=self.device) * strength
 
 
 class Synthesis(nn.Module):
@@ -214,8 +228,8 @@ class Synthesis(nn.Module):
     def forward(self, ws, noise_mode="random", force_fp32=False, generator=None):
         """Return pictures [N, img_channels, H, W] for codes ws [N, L, D].
 
-        noise_mode: fresh noise, the stored noise, or none. generator: draws the fresh noise; each picture's noise is then
-        the same whatever the batch. force_fp32: no half precision.
+        noise_mode: fresh noise, the stored noise, or none. generator: draws the fresh noise; a picture's noise is then
+        the same whatever comes behind it in the batch. force_fp32: no half precision.
         """
         if ws.ndim != 3 or ws.shape[1] != self.num_ws or ws.shape[2] != self.w_dim:
             raise ValueError(f"codes ws of shape {list(ws.shape)}; allowed: [N, {self.num_ws}, {self.w_dim}]")
