@@ -1,4 +1,4 @@
-"""Makes and shows datasets: `world` writes voices and faces of the drawn world, `show` a sheet of what a dataset holds."""
+"""Makes and shows datasets: `world` writes voices and faces of the drawn world, `show` draws a sheet of a dataset."""
 
 import os
 import re
@@ -40,7 +40,9 @@ class Seconds(click.ParamType):
 @click.option("--audibility", type=float, default=1.0, show_default=True, help="0 to 1: how far faces follow voices.")
 @click.option("--nuisance", type=float, default=1.0, show_default=True, help="0 to 2: pose, light, noise, channel.")
 @click.option("--first-person", type=int, default=0, show_default=True, help="Number of the first person.")
-@click.option("--audio", type=click.Choice(["flac", "wav"]), default="flac", show_default=True, help="File type of clips.")
+@click.option(
+    "--audio", type=click.Choice(["flac", "wav"]), default="flac", show_default=True, help="File type of clips."
+)
 @click.option("--seconds", type=Seconds(), default="3-8", show_default=True, help="Length of clips.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; default: one for each usable CPU core.")
 def world(dest, workers, seconds, **numbers):
@@ -56,7 +58,30 @@ def world(dest, workers, seconds, **numbers):
     with tqdm(total=settings.people, unit=" people", desc="Drawing", disable=None) as bar:
         write_world(settings, dest, workers=workers, command=command, progress=bar.update)
     faces, clips = settings.people * settings.faces_per, settings.people * settings.clips_per
-    say(f"{dest}: {settings.people} people, {faces} faces of {settings.resolution}x{settings.resolution}, {clips} clips")
+    say(
+        f"{dest}: {settings.people} people, {faces} faces of {settings.resolution}x{settings.resolution}, {clips} clips"
+    )
+
+
+@main.command(cls=Door)
+@click.option("--data", required=True, help="Dataset: folder or zip.")
+@click.option("--dest", required=True, help="Picture to write, a .png.")
+@click.option("--people", type=click.IntRange(min=1), default=24, show_default=True, help="At most so many people.")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), help="Only this split.")
+@click.option(
+    "--cell", type=click.IntRange(16, 1024), default=128, show_default=True, help="Width of a face on the sheet."
+)
+def show(data, dest, people, split, cell):
+    """Draw a sheet of a dataset's people: a face each, with a waveform beneath."""
+    from torch_utils.images import write_png
+    from training.dataset import Dataset
+    from training.datasets.contact_sheet import contact_sheet
+
+    if not dest.lower().endswith(".png"):
+        raise click.BadParameter(f'"{dest}" does not end in .png.', param_hint="--dest")
+    sheet = contact_sheet(Dataset(data), split=split, num_people=people, cell=cell)
+    write_png(dest, sheet)
+    say(f"{dest}: {sheet.shape[1]}x{sheet.shape[0]}")
 
 
 def _usable_cores():

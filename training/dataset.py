@@ -59,7 +59,9 @@ class Dataset:
             with Image.open(io.BytesIO(content)) as picture:
                 return np.asarray(picture.convert("RGB"))
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-            raise ValueError(f'{self._name(row["path"])} is not a picture that can be read, or it is damaged.') from error
+            raise ValueError(
+                f"{self._name(row['path'])} is not a picture that can be read, or it is damaged."
+            ) from error
 
     def read_voice(self, row):  # -> float32 [S] in [-1, 1], at the row's sample_rate_hz
         """The wave of a row of `voices()`, mono."""
@@ -69,9 +71,11 @@ class Dataset:
         try:
             samples, rate_hz = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            raise ValueError(f'{self._name(row["path"])} is not sound that can be read, or it is damaged.') from error
+            raise ValueError(f"{self._name(row['path'])} is not sound that can be read, or it is damaged.") from error
         if rate_hz != row.get("sample_rate_hz", rate_hz):
-            raise ValueError(f'{self._name(row["path"])} has {rate_hz} Hz, its manifest row says {row["sample_rate_hz"]}.')
+            raise ValueError(
+                f"{self._name(row['path'])} has {rate_hz} Hz, its manifest row says {row['sample_rate_hz']}."
+            )
         return np.ascontiguousarray(samples.mean(1) if samples.shape[1] > 1 else samples[:, 0])
 
     def read_bytes(self, row):  # -> bytes

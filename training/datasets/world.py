@@ -1,6 +1,7 @@
 """Writes a dataset of the drawn world: faces, voices and their ground truth, in a folder or a stored zip.
 
-The same settings give the same bytes, whatever the number of workers; a run that is stopped leaves nothing at its destination.
+The same settings give the same bytes, whatever the number of workers; a run that is stopped leaves nothing at its
+destination.
 """
 
 import concurrent.futures
@@ -92,12 +93,24 @@ def _card(settings, command):
     from voice2style.demo.world import UNHEARD, World
 
     world = World(settings.seed, audibility=settings.audibility, nuisance=settings.nuisance)
-    counts = {"people": settings.people, "faces": settings.people * settings.faces_per, "voices": settings.people * settings.clips_per}
+    counts = {
+        "people": settings.people,
+        "faces": settings.people * settings.faces_per,
+        "voices": settings.people * settings.clips_per,
+    }
     return {
-        "format": FORMAT, "source": "drawn world", "counts": counts, "resolution": settings.resolution, "seed": settings.seed,
-        "sample_rate_hz": 16000, "world": dataclasses.asdict(settings), "ceilings": world.ceilings(), "unheard": list(UNHEARD),
-        "command": command, "licence": LICENCE,
-    }  # fmt: skip
+        "format": FORMAT,
+        "source": "drawn world",
+        "licence": LICENCE,
+        "command": command,
+        "counts": counts,
+        "resolution": settings.resolution,
+        "sample_rate_hz": 16000,
+        "seed": settings.seed,
+        "world": dataclasses.asdict(settings),
+        "ceilings": {name: round(value, 6) for name, value in world.ceilings().items()},
+        "unheard": list(UNHEARD),
+    }
 
 
 @contextlib.contextmanager

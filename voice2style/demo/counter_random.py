@@ -1,7 +1,8 @@
 """Random numbers that depend only on (seed, purpose, counters): person 7 is the same person in any batch.
 
-Each number is a hash of its key (SplitMix64: Steele, Lea & Flood, "Fast splittable pseudorandom number generators", 2014), so
-any of them can be had without drawing those before it. Names, not positions, pick the channel: adding a trait changes no other.
+Each number is a hash of its key (SplitMix64: Steele, Lea & Flood, "Fast splittable pseudorandom number generators",
+2014), so any of them can be had without drawing those before it. Names, not positions, pick the channel: adding a trait
+changes no other.
 """
 
 import functools

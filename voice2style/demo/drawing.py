@@ -2,9 +2,29 @@
 
 import numpy as np
 
-WALLS = ((0.62, 0.74, 0.84), (0.86, 0.76, 0.66), (0.68, 0.80, 0.70), (0.80, 0.72, 0.82), (0.72, 0.72, 0.74), (0.90, 0.84, 0.70), (0.58, 0.66, 0.72))
-CLOTHES = ((0.20, 0.26, 0.40), (0.46, 0.18, 0.20), (0.22, 0.36, 0.32), (0.84, 0.82, 0.78), (0.25, 0.25, 0.27), (0.55, 0.45, 0.60), (0.80, 0.58, 0.30), (0.35, 0.50, 0.66))
-SHAPES = ("face_width", "jaw", "face_len", "neck", "brow_t", "lips", "eye_size", "nose_w", "nose_len", "mouth_w", "brow_h", "hollow")
+WALLS = (
+    (0.62, 0.74, 0.84),
+    (0.86, 0.76, 0.66),
+    (0.68, 0.80, 0.70),
+    (0.80, 0.72, 0.82),
+    (0.72, 0.72, 0.74),
+    (0.90, 0.84, 0.70),
+    (0.58, 0.66, 0.72),
+)
+CLOTHES = (
+    (0.20, 0.26, 0.40),
+    (0.46, 0.18, 0.20),
+    (0.22, 0.36, 0.32),
+    (0.84, 0.82, 0.78),
+    (0.25, 0.25, 0.27),
+    (0.55, 0.45, 0.60),
+    (0.80, 0.58, 0.30),
+    (0.35, 0.50, 0.66),
+)
+SHAPES = (
+    "face_width", "jaw", "face_len", "neck", "brow_t", "lips", "eye_size", "nose_w", "nose_len", "mouth_w", "brow_h",
+    "hollow",
+)  # fmt: skip
 
 
 def _sigmoid(x):
@@ -12,7 +32,10 @@ def _sigmoid(x):
 
 
 def person_parameters(traits):  # name -> [N] -> name -> [N]
-    """What stays the same in every picture of a person. What is drawn of some unheard traits depends on masc and age_look."""
+    """What stays the same in every picture of a person.
+
+    What is drawn of some unheard traits (hair length, beard, baldness, lashes, brow arch) depends on masc and age_look.
+    """
     p = {name: np.clip(traits[name], -2.2, 2.2) for name in SHAPES}
     masc, age = _sigmoid(2.4 * traits["masc"]), _sigmoid(1.7 * traits["age_look"])  # both in (0, 1)
     skin, bald, lash = traits["skin"], traits["bald0"], traits["lash0"]
@@ -32,12 +55,18 @@ def person_parameters(traits):  # name -> [N] -> name -> [N]
 
 
 def _hair_parameters(traits, masc, age):  # masc, age in (0, 1)
-    p = {"hair_vol": traits["hair_vol"], "curl": np.clip((traits["curl"] - 0.55) / 0.45, 0, 1), "part": traits["part"] * 2 - 1}
+    p = {
+        "hair_vol": traits["hair_vol"],
+        "curl": np.clip((traits["curl"] - 0.55) / 0.45, 0, 1),
+        "part": traits["part"] * 2 - 1,
+    }
     hue, skin, bald = traits["hair_hue"], traits["skin"], traits["bald0"]
     p["hair_hue"] = np.where(hue < 0.35 + 0.5 * skin, hue * 0.45, hue)  # dark hair is more usual
     p["bald"] = ((masc > 0.7) & (bald > 0.86)) * 1.0
     fall = traits["hair_len"] * 0.75 + 0.45 * (1 - masc) - 0.25
-    fall = np.where(fall > 0.30, np.clip(fall, 0.30, 1.0), np.clip(fall * 0.12, -0.05, 0.06))  # short or long, nothing between
+    fall = np.where(
+        fall > 0.30, np.clip(fall, 0.30, 1.0), np.clip(fall * 0.12, -0.05, 0.06)
+    )  # short or long, nothing between
     p["hair_len"] = np.where(p["bald"] > 0.5, -0.05, fall)
     p["fringe"] = (traits["fringe"] > 0.78 + 0.25 * masc) * 1.0
     p["recede"] = np.clip(masc * (age - 0.25) * 2.2 * bald, 0, 1)

@@ -38,11 +38,17 @@ def draw_mouth(head):
     canvas.paint(tone.clamp(0, 1), canvas.coverage(lips, 0.010) * (0.55 + 0.40 * p["lipstick"]), box)
     gap_top, gap_bottom = line - gap * 0.05 * arch, line + gap * 0.09 * arch
     inside = torch.maximum(torch.maximum(gap_top - y, y - gap_bottom), x.abs() - width * 0.93)
-    canvas.paint(colour((0.25, 0.08, 0.08), head.device), canvas.coverage(inside, 0.004) * smoothstep(0.08, 0.25, p["open"]), box)
-    teeth = canvas.coverage(torch.maximum(inside + 0.004, y - gap_top - 0.030), 0.006) * smoothstep(0.15, 0.4, p["open"])
+    canvas.paint(
+        colour((0.25, 0.08, 0.08), head.device), canvas.coverage(inside, 0.004) * smoothstep(0.08, 0.25, p["open"]), box
+    )
+    teeth = canvas.coverage(torch.maximum(inside + 0.004, y - gap_top - 0.030), 0.006) * smoothstep(
+        0.15, 0.4, p["open"]
+    )
     canvas.paint(colour((0.95, 0.93, 0.90), head.device), teeth * 0.95, box)
     closed = 1 - smoothstep(0.08, 0.25, p["open"])
-    canvas.darken((0.36, 0.18, 0.18), 0.85 * ridge(y - line, 0.011) * canvas.coverage(beyond + 0.005, 0.02) * closed, box)
+    canvas.darken(
+        (0.36, 0.18, 0.18), 0.85 * ridge(y - line, 0.011) * canvas.coverage(beyond + 0.005, 0.02) * closed, box
+    )
     canvas.darken((0.66, 0.54, 0.52), 0.42 * bell(x, y - bottom - 0.022, 0.09, 0.018), box)
     canvas.darken((0.60, 0.46, 0.44), 0.45 * bell(beyond, y - line, 0.020, 0.018), box)
 
@@ -124,7 +130,9 @@ def draw_glasses(head):
     reflection = (canvas.coverage(lens) * 0.07 + canvas.coverage(lens + 0.01) * 0.12 * streak) * p["glasses"]
     canvas.paint(colour((1.0, 1.0, 1.0), head.device), reflection, box)
     bridge = torch.maximum((down + 0.035 - 0.25 * x * x).abs() - 0.010, x.abs() - (centre - half_width))
-    arms = torch.maximum((down + 0.045).abs() - 0.010, torch.maximum(centre + half_width - x.abs(), x.abs() - head.half_width * 1.02))
+    arms = torch.maximum(
+        (down + 0.045).abs() - 0.010, torch.maximum(centre + half_width - x.abs(), x.abs() - head.half_width * 1.02)
+    )
     frame = torch.minimum(torch.minimum(lens.abs() - 0.0125, bridge), arms)
     tint = torch.cat([p["gl_c"] * 0.35 + 0.06, p["gl_c"] * 0.16 + 0.05, p["gl_c"] * 0.10 + 0.06], 1)[..., None]
     canvas.paint(tint, canvas.coverage(frame, 0.004) * p["glasses"], box)

@@ -10,7 +10,7 @@ from voice2style.demo.face_shapes import choose, positive, power, ridge, smooths
 
 @dataclasses.dataclass
 class HairShape:
-    """What the hair behind and in front of the head share, so that both end at one outer boundary. [N, R, R] or [N, 1, 1]."""
+    """What the hair behind and in front of the head share, so that both end at one outer boundary."""
 
     volume: torch.Tensor  # [N, 1, 1] thickness on top
     is_long: torch.Tensor  # [N, 1, 1] 0 short .. 1 long
@@ -41,9 +41,13 @@ def draw_back_hair(head):  # -> HairShape
     flare = smoothstep(-0.1, 0.75, y) * (1 - 0.55 * smoothstep(end - 0.22, end + 0.02, y))
     edge = head.half_width + volume * 0.9 + (0.03 + 0.10 * p["hair_len"]) * flare + wave * 0.8
     side = x.abs()
-    boundary = torch.maximum(side - edge, y - end - 0.5 * (side - 0.45).clamp_min(0) ** 2 + 0.10 * (side / 0.6).square().square())
+    boundary = torch.maximum(
+        side - edge, y - end - 0.5 * (side - 0.45).clamp_min(0) ** 2 + 0.10 * (side / 0.6).square().square()
+    )
     short = 1 - is_long  # short hair must lose its thickness before the ear, or it looks like a helmet
-    thickness = volume * (1 - 0.95 * smoothstep(-0.55, -0.04, y) * short) + wave * (1 - 0.8 * smoothstep(-0.5, -0.1, y) * short)
+    thickness = volume * (1 - 0.95 * smoothstep(-0.55, -0.04, y) * short) + wave * (
+        1 - 0.8 * smoothstep(-0.5, -0.1, y) * short
+    )
     long_mass = canvas.coverage(choose(positive(y + 0.02), boundary, skull - thickness), 0.012)
     short_mass = canvas.coverage(torch.maximum(skull - thickness * 0.5, y + 0.06), 0.012)
     rgb = _back_colour(head, x, y, angle) * (0.88 - 0.18 * is_long - 0.12 * smoothstep(0.1, 0.5, y))[:, None]
@@ -65,7 +69,11 @@ def _hairline(head, x):  # [N, H, W] -> y [N, H, W]
     p = head.p
     side, recede = p["part"] * 0.16, p["recede"]
     line = -0.47 + 0.03 * p["hair_vol"] + 1.32 * power((x - side).abs().clamp_max(0.8), 2.6)
-    line = line - recede * (0.09 + 0.16 * ridge(x.abs() - 0.30, 0.13)) + 0.030 * torch.sin(p["part"] * 3 + 3 * x) * (1 - recede)
+    line = (
+        line
+        - recede * (0.09 + 0.16 * ridge(x.abs() - 0.30, 0.13))
+        + 0.030 * torch.sin(p["part"] * 3 + 3 * x) * (1 - recede)
+    )
     fringe = -0.235 + 0.0175 * torch.sin(22 * x + 6 * p["texture_1"]) + 0.45 * x * x + 0.10 * x * p["part"].sign()
     line = choose(positive(p["fringe"] * (1 - recede) - 0.5), torch.maximum(line, fringe), line)
     return line + p["curl"] * (0.016 * torch.sin(31 * x + 6 * p["texture_2"]) + 0.012 * torch.sin(47 * x))
@@ -80,14 +88,20 @@ def draw_front_hair(head, shape):  # HairShape of draw_back_hair
     skull, _ = head.outline(far_x, far_y * 0.985 + 0.02)
     is_long, short = shape.is_long, 1 - shape.is_long
     line = _hairline(head, x)
-    inner = head.half_width * (0.86 - 0.10 * is_long + (0.15 - 0.02 * is_long) * smoothstep(-0.42, 0.06 + 0.25 * is_long, far_y))
-    thickness = (shape.volume * 0.85 + shape.wave[:, box[0], box[1]]) * (1 - 0.9 * smoothstep(-0.55, -0.06, far_y) * short)
+    inner = head.half_width * (
+        0.86 - 0.10 * is_long + (0.15 - 0.02 * is_long) * smoothstep(-0.42, 0.06 + 0.25 * is_long, far_y)
+    )
+    thickness = (shape.volume * 0.85 + shape.wave[:, box[0], box[1]]) * (
+        1 - 0.9 * smoothstep(-0.55, -0.06, far_y) * short
+    )
     cap = skull - thickness
     falls = positive(p["hair_len"] - 0.15)
     top = torch.maximum(cap, y - choose(falls, line, line.clamp_max(-0.10)))
     sideburn = torch.maximum(cap, far_y - 0.05 - 0.25 * (far_x.abs() - head.half_width * 0.9))
     low = choose(falls, shape.boundary[:, box[0], box[1]], sideburn)
-    sides = torch.maximum(choose(positive(far_y), low, torch.maximum(low, cap)), torch.maximum(inner - far_x.abs(), -far_y - 0.50))
+    sides = torch.maximum(
+        choose(positive(far_y), low, torch.maximum(low, cap)), torch.maximum(inner - far_x.abs(), -far_y - 0.50)
+    )
     shadow = 0.34 * ridge((y - line).clamp_min(0), 0.05) * canvas.coverage(skull + 0.03)
     canvas.darken((0.72, 0.62, 0.60), shadow * (1 - p["bald"]), box)
     under = 0.30 * ridge((y - line).clamp_max(0), 0.06) * (1 - smoothstep(-0.30, -0.03, y))

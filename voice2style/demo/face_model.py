@@ -2,25 +2,37 @@
 
 import torch
 
-from voice2style.demo.face_shapes import HAIR_COLOURS, SKIN_TONES, Canvas, constant, luminance, positive, power, ramp, smoothstep
+from voice2style.demo.face_shapes import (
+    HAIR_COLOURS,
+    SKIN_TONES,
+    Canvas,
+    constant,
+    luminance,
+    positive,
+    power,
+    ramp,
+    smoothstep,
+)
 
 EYE_Y = -0.045
 SKULL_HEIGHT = 0.695
 POSE = ("roll", "scale", "shift_x", "shift_y", "yaw", "nod")
-DEPTH = {"hair_back": -0.25, "neck": -0.12, "hair_line": -0.10, "ears": -0.07, "outline": 0.0, "hair_front": 0.03, "eyes": 0.14,
-         "cheeks": 0.16, "mouth": 0.18, "glasses": 0.22, "nostrils": 0.28, "nose": 0.30}  # fmt: skip
-# Every number that the renderer takes, one a picture. Shapes are about unit normal, amounts are in [0, 1], hues in [0, 1].
+DEPTH = {  # of the layers, in head coordinates, towards the viewer
+    "hair_back": -0.25, "neck": -0.12, "hair_line": -0.10, "ears": -0.07, "outline": 0.0, "hair_front": 0.03,
+    "eyes": 0.14, "cheeks": 0.16, "mouth": 0.18, "glasses": 0.22, "nostrils": 0.28, "nose": 0.30,
+}  # fmt: skip
+# Every number that the renderer takes, one a picture. Shapes are about unit normal; amounts and hues are in [0, 1].
 PARAMETERS = (
-    "face_width", "jaw", "face_len", "neck", "brow_t", "lips", "eye_size", "nose_w", "nose_len", "mouth_w", "brow_h", "hollow",
-    "skin", "undertone", "wrinkle", "grey", "hair_hue", "eye_hue", "eye_gap", "eye_tilt", "hair_len", "hair_vol", "curl", "part",
-    "fringe", "glasses", "gl_round", "gl_c", "freckle", "brow_arch", "beard", "blush", "lash", "lipstick", "recede", "bald",
-    "texture_1", "texture_2", *POSE, "light", "smile", "open", "gaze", "background_r", "background_g", "background_b",
-    "clothes_r", "clothes_g", "clothes_b",
+    "face_width", "jaw", "face_len", "neck", "brow_t", "lips", "eye_size", "nose_w", "nose_len", "mouth_w", "brow_h",
+    "hollow", "skin", "undertone", "wrinkle", "grey", "hair_hue", "eye_hue", "eye_gap", "eye_tilt", "hair_len",
+    "hair_vol", "curl", "part", "fringe", "glasses", "gl_round", "gl_c", "freckle", "brow_arch", "beard", "blush",
+    "lash", "lipstick", "recede", "bald", "texture_1", "texture_2", *POSE, "light", "smile", "open", "gaze",
+    "background_r", "background_g", "background_b", "clothes_r", "clothes_g", "clothes_b",
 )  # fmt: skip
 
 
 class Head:
-    """N heads on their canvas: parameters `p` (name -> [N, 1, 1]), colours [N, 3, 1, 1], and the lengths that parts share."""
+    """N heads on their canvas: parameters `p` (name -> [N, 1, 1]), colours [N, 3, 1, 1], lengths that parts share."""
 
     def __init__(self, parameters, resolution):  # name -> [N]
         first = next(iter(parameters.values()))
@@ -58,8 +70,8 @@ class Head:
         """The colour given by the three parameters <name>_r, _g, _b."""
         return torch.stack([self.flat[f"{name}_{channel}"] for channel in "rgb"], 1)[:, :, None, None]
 
-    def outline(self, x, y):  # [N, H, W] each -> signed distance [N, H, W], relative radius [N, H, W]
-        """Distance to the head's outline, a superellipse (|x|/a)^2.25 + (|y|/b)^m whose lower half tapers to the jaw."""
+    def outline(self, x, y):  # [N, H, W] each -> signed distance, relative radius
+        """Distance to the head's outline: a superellipse (|x|/a)^2.25 + (|y|/b)^m, its lower half tapered to the jaw."""
         half_width = self.half_width * (1 - self.taper * smoothstep(0.0, 1.0, y / self.chin))
         below = positive(y)
         height, exponent = SKULL_HEIGHT + below * (self.chin - SKULL_HEIGHT), 2.25 + below * (self.jaw_power - 2.25)
@@ -71,7 +83,7 @@ class Head:
         return self.mouth_y - 0.045 * self.p["smile"] * (relative_x * relative_x - 0.35)
 
     def landmarks(self):  # -> [N, 6, 2] pixels
-        """Exact positions of left eye, right eye, nose tip, left and right mouth corner, chin (left and right of the picture)."""
+        """Exact positions of left eye, right eye, nose tip, left and right mouth corner, chin."""
         zero = torch.zeros_like(self.eye_x)
         corner_y = self.mouth_line(torch.ones_like(zero))
         points = (

@@ -1,7 +1,7 @@
 """A batched canvas in head coordinates, with the few shape functions that every part of a drawn face uses.
 
-Pictures are painted on coordinates u, v in [-1, 1] (u to the right, v downwards). Signed distances are negative inside a
-shape; anti-aliasing is analytic: coverage = clamp(1/2 - distance / pixel, 0, 1), so no supersampling is needed.
+Pictures are painted on coordinates u, v in [-1, 1] (u to the right, v downwards). Signed distances are negative inside
+a shape; anti-aliasing is analytic: coverage = clamp(1/2 - distance / pixel, 0, 1), so no supersampling is needed.
 Letters: N pictures, H W pixels of a box (a sub-rectangle of the canvas).
 """
 
@@ -10,8 +10,22 @@ import math
 
 import torch
 
-SKIN_TONES = ((0.98, 0.86, 0.76), (0.94, 0.78, 0.65), (0.87, 0.67, 0.51), (0.73, 0.52, 0.37), (0.56, 0.38, 0.26), (0.40, 0.27, 0.19))
-HAIR_COLOURS = ((0.10, 0.08, 0.08), (0.23, 0.15, 0.10), (0.40, 0.25, 0.14), (0.62, 0.42, 0.20), (0.85, 0.68, 0.40), (0.62, 0.25, 0.12))
+SKIN_TONES = (
+    (0.98, 0.86, 0.76),
+    (0.94, 0.78, 0.65),
+    (0.87, 0.67, 0.51),
+    (0.73, 0.52, 0.37),
+    (0.56, 0.38, 0.26),
+    (0.40, 0.27, 0.19),
+)
+HAIR_COLOURS = (
+    (0.10, 0.08, 0.08),
+    (0.23, 0.15, 0.10),
+    (0.40, 0.25, 0.14),
+    (0.62, 0.42, 0.20),
+    (0.85, 0.68, 0.40),
+    (0.62, 0.25, 0.12),
+)
 IRIS_COLOURS = ((0.30, 0.19, 0.11), (0.42, 0.30, 0.16), (0.36, 0.44, 0.26), (0.36, 0.55, 0.68), (0.45, 0.52, 0.56))
 
 
@@ -84,8 +98,8 @@ def length(dx, dy):
 class Canvas:
     """N square pictures, each with its own pose; everything is painted in place.
 
-    `pose` holds [N, 1, 1] tensors roll (radians), scale, shift_x, shift_y, yaw and nod. The turn of the head is a parallax:
-    a layer at depth z is looked up at (x - yaw * z, y - nod * z).
+    `pose` holds [N, 1, 1] tensors roll (radians), scale, shift_x, shift_y, yaw and nod. The turn of the head is a
+    parallax: a layer at depth z is looked up at (x - yaw * z, y - nod * z).
     """
 
     def __init__(self, num_pictures, resolution, pose, device):
@@ -100,12 +114,14 @@ class Canvas:
         self._pixel_in_head = self.pixel / pose["scale"]
 
     def box(self, left, right, top, bottom):  # u, u, v, v -> (rows, columns)
-        """The slices of a sub-rectangle: small features are painted in small boxes, which is about three times faster."""
+        """The slices of a sub-rectangle: small features are painted in small boxes, which is much faster."""
 
         def index(coordinate):
             return min(max(round((coordinate + 1) / 2 * self.resolution), 0), self.resolution)
 
-        return slice(index(top), max(index(bottom), index(top) + 1)), slice(index(left), max(index(right), index(left) + 1))
+        return slice(index(top), max(index(bottom), index(top) + 1)), slice(
+            index(left), max(index(right), index(left) + 1)
+        )
 
     def inner_box(self, outer, left, right, top, bottom):  # -> box, index of that box in an [N, H, W] of the outer one
         """The part of a box that also lies in a larger box, and where it lies in it."""
@@ -113,16 +129,22 @@ class Canvas:
         start_y, start_x = outer[0].start, outer[1].start
         rows = slice(max(rows.start, start_y), min(rows.stop, outer[0].stop))
         columns = slice(max(columns.start, start_x), min(columns.stop, outer[1].stop))
-        inside = (slice(rows.start - start_y, rows.stop - start_y), slice(columns.start - start_x, columns.stop - start_x))
+        inside = (
+            slice(rows.start - start_y, rows.stop - start_y),
+            slice(columns.start - start_x, columns.stop - start_x),
+        )
         return (rows, columns), (slice(None), *inside)
 
     def at(self, depth, box=None):  # -> x [N, H, W], y [N, H, W]
         """Head coordinates of the pixels of a box, on the layer at this depth."""
         rows, columns = box or self.full
-        return (self._x[:, rows, columns] - self.pose["yaw"] * depth, self._y[:, rows, columns] - self.pose["nod"] * depth)
+        return (
+            self._x[:, rows, columns] - self.pose["yaw"] * depth,
+            self._y[:, rows, columns] - self.pose["nod"] * depth,
+        )
 
     def project(self, x, y, depth):  # [N, 1, 1] each -> [N, 2] pixels
-        """Where a point of the head lands in the picture: the inverse of `at`. The first pixel's centre is (0.5, 0.5)."""
+        """Where a point of the head lands: the inverse of `at`. The first pixel's centre is (0.5, 0.5)."""
         pose = self.pose
         x, y = x + pose["yaw"] * depth, y + pose["nod"] * depth
         u = (self._cos * x - self._sin * y) * pose["scale"] + pose["shift_x"]
@@ -134,7 +156,7 @@ class Canvas:
         return (distance / -(self._pixel_in_head + soft)).add_(0.5).clamp_(0, 1)
 
     def fade(self, frequency):
-        """Amplitude left for a texture of this angular frequency: what the pixels cannot hold must vanish, or it aliases."""
+        """Amplitude left for a texture of this angular frequency: what the pixels cannot hold would alias."""
         return math.exp(-((frequency * self.pixel / 1.6) ** 2))
 
     def paint(self, rgb, alpha, box=None):  # [N, 3, 1, 1] or [N, 3, H, W]; [N, H, W]

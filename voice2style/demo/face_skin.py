@@ -31,7 +31,9 @@ def draw_body(head):
     shoulders = (ellipse(x, y - 1.46, 1.12 + 0.05 * p["neck"], 0.64) - 1) * 0.6
     collar = (1 - ellipse(x, y - 0.80, head.neck_width * 1.12, 0.17)) * 0.17
     shade = (0.92 + 0.16 * p["light"] * x - 0.18 * smoothstep(0.75, 1.0, y)).clamp(0.2, 1.2)
-    canvas.paint(head.colour_of("clothes") * shade[:, None], canvas.coverage(torch.maximum(shoulders, collar), 0.008), box)
+    canvas.paint(
+        head.colour_of("clothes") * shade[:, None], canvas.coverage(torch.maximum(shoulders, collar), 0.008), box
+    )
     canvas.darken((0.80, 0.78, 0.80), canvas.coverage(collar.abs() - 0.012, 0.01) * canvas.coverage(shoulders), box)
 
 
@@ -43,7 +45,9 @@ def draw_ears(head):
         x, y = canvas.at(DEPTH["ears"], box)
         radius = ellipse(x * side - head.half_width * 0.965, y - 0.04, 0.085, 0.145)
         shade = (0.80 + 0.15 * side * p["light"] - 0.12 * smoothstep(0.2, 0.9, 1 - radius)).clamp(0.2, 1.1)
-        canvas.paint(head.skin * torch.stack([shade, shade * 0.93, shade * 0.90], 1), canvas.coverage((radius - 1) * 0.085), box)
+        canvas.paint(
+            head.skin * torch.stack([shade, shade * 0.93, shade * 0.90], 1), canvas.coverage((radius - 1) * 0.085), box
+        )
 
 
 def _height_field(head, radius):  # relative radius [N, H, W] -> height [N, H, W]
@@ -124,8 +128,11 @@ def draw_freckles(head):
 def draw_wrinkles(head):
     """Lines of age: each kind in its own box, darkening the skin below it."""
     _draw_hollows(head)
-    for left, right, top, bottom, lines in ((-0.5, 0.5, -0.70, -0.14, _forehead), (-0.72, 0.72, -0.35, 0.26, _eye_lines),
-                                            (-0.5, 0.5, 0.02, 0.85, _folds)):
+    for left, right, top, bottom, lines in (
+        (-0.5, 0.5, -0.70, -0.14, _forehead),
+        (-0.72, 0.72, -0.35, 0.26, _eye_lines),
+        (-0.5, 0.5, 0.02, 0.85, _folds),
+    ):
         box, part = head.canvas.inner_box(head.face_box, left, right, top, bottom)
         x, y = head.canvas.at(DEPTH["cheeks"], box)
         head.canvas.darken((0.66, 0.56, 0.52), lines(head, x, y).clamp_(0, 0.9) * head.skin_coverage[part], box)
@@ -172,8 +179,12 @@ def draw_beard(head, distance):  # distance [N, H, W] to the outline, as draw_sk
     _, outline_y = canvas.at(DEPTH["outline"], box)
     x, y = canvas.at(DEPTH["cheeks"], box)
     side = x.abs()
-    low = smoothstep(0.24, 0.40, outline_y + 0.22 * smoothstep(0.30, 0.46, side)) * smoothstep(-0.02, 0.06, 0.05 - distance)
-    around_mouth = (1 - 0.92 * bell(x, y - 0.425, 0.15, 0.055)) * smoothstep(0.12, 0.26, (side / 0.9).square_() * 2 + y - 0.20)
+    low = smoothstep(0.24, 0.40, outline_y + 0.22 * smoothstep(0.30, 0.46, side)) * smoothstep(
+        -0.02, 0.06, 0.05 - distance
+    )
+    around_mouth = (1 - 0.92 * bell(x, y - 0.425, 0.15, 0.055)) * smoothstep(
+        0.12, 0.26, (side / 0.9).square_() * 2 + y - 0.20
+    )
     mask = (low * around_mouth + bell(x, y - 0.335, 0.15, 0.035)).clamp(0, 1)
     texture = 0.90
     if canvas.fade(110) > 0.04:

@@ -11,21 +11,31 @@ from voice2style.demo.face_model import PARAMETERS, Head
 
 LANDMARKS = ("left_eye", "right_eye", "nose_tip", "left_mouth_corner", "right_mouth_corner", "chin")
 MIN_RESOLUTION, MAX_RESOLUTION = 16, 2048
-_PIXELS_AT_ONCE = {"cpu": 16 * 64 * 64, "other": 1024 * 128 * 128}  # small enough for the caches of a core; for a GPU's memory
+_PIXELS_AT_ONCE = {
+    "cpu": 16 * 64 * 64,
+    "other": 1024 * 128 * 128,
+}  # small enough for the caches of a core; for a GPU's memory
 
 
 def check_resolution(resolution):
     """Raises ValueError unless faces can be drawn at this many pixels a side."""
-    if isinstance(resolution, bool) or not isinstance(resolution, int) or not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
-        raise ValueError(f"resolution {resolution!r}: faces are drawn at a whole number of {MIN_RESOLUTION} to {MAX_RESOLUTION} pixels a side")
+    if (
+        isinstance(resolution, bool)
+        or not isinstance(resolution, int)
+        or not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION
+    ):
+        raise ValueError(
+            f"resolution {resolution!r}: faces are drawn with a side of a whole number of pixels, "
+            f"from {MIN_RESOLUTION} to {MAX_RESOLUTION}."
+        )
 
 
 @torch.no_grad()
 def render(parameters, resolution):  # name -> [N] -> images [N, 3, R, R] in [-1, 1], landmarks [N, 6, 2] pixels
     """Portraits for N sets of drawing parameters (`PARAMETERS`), float32, on the device of the parameters.
 
-    Landmarks are (x, y) in pixels, in the order of `LANDMARKS`; left and right are those of the picture; the centre of the
-    first pixel is (0.5, 0.5). Large batches are drawn piece by piece.
+    Landmarks are (x, y) in pixels, in the order of `LANDMARKS`; left and right are those of the picture; the centre of
+    the first pixel is (0.5, 0.5). Large batches are drawn piece by piece.
     """
     check_resolution(resolution)
     if missing := [name for name in PARAMETERS if name not in parameters]:

@@ -31,14 +31,22 @@ def _onset(rows, name, vowel, beat):  # -> frames used
         if sound.aspiration:
             rows.append((2, (*vowel, 0, sound.frication * 0.25, *spectrum, sound.aspiration, 0, 0)))
     else:
-        rows.append((frames, (*formants, sound.voicing, sound.frication, *spectrum, sound.aspiration, sound.nasality, 0)))
+        rows.append(
+            (frames, (*formants, sound.voicing, sound.frication, *spectrum, sound.aspiration, sound.nasality, 0))
+        )
     return frames
 
 
 def _syllable(rows, physical, last, random):  # -> frames used, vowel at its end
     """Adds a (C)V(C) syllable; 35 % are accented, the last of a phrase is longer, some vowels are diphthongs."""
     accent = float(random.random() < 0.35)
-    beat = FRAMES_PER_SECOND / physical.syllables_per_s * random.uniform(0.75, 1.25) * (1 + 0.25 * accent) * (1.35 if last else 1)
+    beat = (
+        FRAMES_PER_SECOND
+        / physical.syllables_per_s
+        * random.uniform(0.75, 1.25)
+        * (1 + 0.25 * accent)
+        * (1.35 if last else 1)
+    )
     vowel = VOWELS[_VOWEL_NAMES[random.integers(len(VOWELS))]]
     used = 0
     if random.random() < 0.88:
@@ -61,14 +69,22 @@ def plan(physical, num_frames, random):  # -> [T, 10]
         if left == 0:
             left = int(random.integers(4, 10))
             if len(rows) > 1:
-                rows.append((int(random.uniform(12, 32) * physical.pause * 4.4 / physical.syllables_per_s), (*vowel, *_QUIET)))
+                rows.append(
+                    (int(random.uniform(12, 32) * physical.pause * 4.4 / physical.syllables_per_s), (*vowel, *_QUIET))
+                )
                 planned += rows[-1][0]
         left -= 1
         used, vowel = _syllable(rows, physical, left == 0, random)
         planned += used
     frames = np.array([count for count, _ in rows])
     track = np.repeat(np.array([row for _, row in rows], np.float64), frames, 0)[:num_frames]
-    smoothing = ((slice(F1, VOICING), 1.9), (slice(VOICING, CENTRE_HZ), 0.75), (slice(ASPIRATION, NASALITY), 0.8), (slice(NASALITY, ACCENT), 2.5), (slice(ACCENT, None), 6))
+    smoothing = (
+        (slice(F1, VOICING), 1.9),
+        (slice(VOICING, CENTRE_HZ), 0.75),
+        (slice(ASPIRATION, NASALITY), 0.8),
+        (slice(NASALITY, ACCENT), 2.5),
+        (slice(ACCENT, None), 6),
+    )
     for columns, width in smoothing:
         track[:, columns] = smooth(track[:, columns], width)
     return track

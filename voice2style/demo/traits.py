@@ -1,7 +1,7 @@
 """Which face trait hears which property of the voice, and how strongly: the ground truth of the drawn world.
 
-A heard trait is rho * heard factor + sqrt(1 - rho^2) * noise, all of unit variance, so the best reachable R^2 of that trait
-from any amount of that person's voice is rho^2, exactly.
+A heard trait is rho * heard factor + sqrt(1 - rho^2) * noise, all of unit variance, so the best reachable R^2 of that
+trait from any amount of that person's voice is rho^2, exactly.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ HEARD = ("pitch", "vtl", "age", "breath", "rate", "nasal", "spread", "rough")  #
 
 @dataclasses.dataclass(frozen=True)
 class Trait:
-    """A face trait, the audible direction that it follows ("masc", or a factor, "-" for its opposite), and how strongly."""
+    """A face trait, the audible direction that it follows ("masc" or a factor; "-" is its opposite), how strongly."""
 
     name: str
     hears: str
@@ -39,8 +39,8 @@ TRAITS = (
 # Face-only traits, uniform in [0, 1] and independent of everything audible. Skin tone is deliberately among them: any
 # dependence of a generated skin tone on the voice is a measured bias, with a true zero to compare with.
 UNHEARD = (
-    "skin", "undertone", "hair_hue", "eye_hue", "eye_gap", "eye_tilt", "hair_len", "hair_vol", "curl", "part", "fringe", "glasses",
-    "gl_round", "gl_c", "freckle", "brow_arch", "beard", "blush", "lash0", "bald0", "texture_1", "texture_2",
+    "skin", "undertone", "hair_hue", "eye_hue", "eye_gap", "eye_tilt", "hair_len", "hair_vol", "curl", "part", "fringe",
+    "glasses", "gl_round", "gl_c", "freckle", "brow_arch", "beard", "blush", "lash0", "bald0", "texture_1", "texture_2",
 )  # fmt: skip
 
 

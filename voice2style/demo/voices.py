@@ -1,7 +1,7 @@
 """Speaks babble with a given voice: a source-filter synthesiser in numpy, about a hundred times faster than real time.
 
-Glottal pulses (KLGLOTT88: Klatt & Klatt 1990) with jitter, shimmer and breath noise pass five formant resonators, given as
-frequency responses in 20 ms windows and overlap-added. Letters: T frames of 10 ms, S samples, K glottal cycles.
+Glottal pulses (KLGLOTT88: Klatt & Klatt 1990) with jitter, shimmer and breath noise pass five formant resonators, given
+as frequency responses in 20 ms windows and overlap-added. Letters: T frames of 10 ms, S samples, K glottal cycles.
 """
 
 import dataclasses
@@ -70,7 +70,7 @@ def physical_voice(heard):  # name of HEARD -> float
 
 
 def speak(heard, seconds, random, *, nuisance=1.0):  # -> float32 [S] in [-1, 1] at 16 kHz
-    """Babble in the voice of these factors (name of HEARD -> float), of words, level, noise and channel drawn from `random`.
+    """Babble in the voice of these factors (name of HEARD -> float); words and recording are drawn from `random`.
 
     `nuisance` scales level, channel and noise; with 0 the clip is clean. The words are always drawn.
     """
@@ -138,7 +138,7 @@ def _source(voice, track, nuisance, random):  # [T, 10] -> [S]
 
 
 def low_pass(wave, pole):  # [S] -> [S]
-    """y[n] = (1 - pole) x[n] + pole y[n-1], by 1/(1 - pz) = (1 + pz)(1 + p^2 z^2)(1 + p^4 z^4)... until the power vanishes."""
+    """y[n] = (1 - pole) x[n] + pole y[n-1], by 1/(1 - pz) = (1 + pz)(1 + p^2 z^2)(1 + p^4 z^4)..., to 1e-9."""
     result, delay = wave * (1 - pole), 1
     while delay < len(result) and pole > 1e-9:
         delayed = result[:-delay] * pole
@@ -149,7 +149,9 @@ def low_pass(wave, pole):  # [S] -> [S]
 
 def _resonator(frequency_hz, bandwidth_hz):  # [T], [T] or number -> [T, F]
     """Frequency response of a two-pole resonator with unit gain at 0 Hz."""
-    radius = np.broadcast_to(np.exp(-np.pi * bandwidth_hz / SAMPLE_RATE_HZ), frequency_hz.shape)[:, None].astype(np.float32)
+    radius = np.broadcast_to(np.exp(-np.pi * bandwidth_hz / SAMPLE_RATE_HZ), frequency_hz.shape)[:, None].astype(
+        np.float32
+    )
     turn = (2 * radius * np.cos(2 * np.pi * frequency_hz / SAMPLE_RATE_HZ)[:, None]).astype(np.float32)
     return (1 - turn + radius * radius) / (1 - turn * _DELAY + radius * radius * _DELAY_2)
 
@@ -160,11 +162,19 @@ def _formant_response(voice, track):  # [T, 10] -> [T, F]
     reduce = voice.reduction * (track[:, tracks.VOICING] > 0.3)
     f1, f2, f3 = (
         factor * scale * (track[:, column] * (1 - reduce) + neutral_hz * reduce)
-        for column, neutral_hz, factor in ((tracks.F1, 500, 1.0), (tracks.F2, 1500, voice.front), (tracks.F3, 2500, voice.front**0.5))
+        for column, neutral_hz, factor in (
+            (tracks.F1, 500, 1.0),
+            (tracks.F2, 1500, voice.front),
+            (tracks.F3, 2500, voice.front**0.5),
+        )
     )
     constant = np.full(1, scale)  # the formants that do not move need only one row
     upper = _resonator(3500 * constant, 180.0) * _resonator(4500 * constant, 260.0)
-    tract = _resonator(f1, 55 + 0.07 * f1 + 35 * voice.aspiration) * _resonator(f2, 60 + 0.035 * f2) * _resonator(f3, 80 + 0.03 * f3)
+    tract = (
+        _resonator(f1, 55 + 0.07 * f1 + 35 * voice.aspiration)
+        * _resonator(f2, 60 + 0.035 * f2)
+        * _resonator(f3, 80 + 0.03 * f3)
+    )
     nose = _resonator(260 * constant, 90.0) / _resonator(520 * constant, 160.0)
     amount = np.clip(track[:, tracks.NASALITY] + 0.75 * voice.nasality, 0, 1.2)[:, None].astype(np.float32)
     return tract * upper * ((1 - amount) + amount * nose)

@@ -5,9 +5,12 @@
     images, landmarks = world.faces(people, shots=0, resolution=64)
     wave = world.voice(7, clip=0)
 
-Everything about person i depends on (seed, i) alone; the circumstances of a picture (pose, light, wall) on (seed, i, shot), those
-of a clip (words, level, noise, channel) on (seed, i, clip), independent of the person's traits.
-`hello.wav` beside this file is `World(seed=0)`'s person 3, clip 0, four seconds: python -m voice2style.demo.world hello.wav
+Everything about person i depends on (seed, i) alone; the circumstances of a picture (pose, light, wall) on
+(seed, i, shot), those of a clip (words, level, noise, channel) on (seed, i, clip), independent of the person's traits.
+
+`hello.wav` beside this file is four seconds of person 59 of `World(seed=0)`, clip 0, made by
+`python -m voice2style.demo.world voice2style/demo/hello.wav`. That person is in the test split, so no model trained on
+the world of seed 0 has heard it.
 """
 
 import dataclasses
@@ -24,7 +27,7 @@ from voice2style.demo.traits import HEARD, TRAITS, UNHEARD, direction
 
 __all__ = ["HEARD", "TRAITS", "UNHEARD", "People", "World"]
 MIN_SECONDS, MAX_SECONDS = 3.0, 8.0  # of a clip whose length is not given
-HELLO = {"person": 3, "clip": 0, "seconds": 4.0}
+HELLO = {"person": 59, "clip": 0, "seconds": 4.0}
 _GROUP_PITCH, _GROUP_VTL = (-0.80, 0.60), (0.75, 0.66)  # mean by group, spread within it
 _LIMIT = 2.2
 
@@ -44,7 +47,11 @@ class People:
     def __getitem__(self, part):  # slice, index array or mask -> People
         rows = np.atleast_1d(np.arange(len(self))[part])
         pick = operator.itemgetter(rows)
-        return People(pick(self.indices), pick(self.group), *({k: pick(v) for k, v in d.items()} for d in (self.heard, self.traits)))
+        return People(
+            pick(self.indices),
+            pick(self.group),
+            *({k: pick(v) for k, v in d.items()} for d in (self.heard, self.traits)),
+        )
 
 
 def _checked_indices(values, what):  # -> int64 [N]
@@ -57,7 +64,7 @@ def _checked_indices(values, what):  # -> int64 [N]
 
 
 class World:
-    """The endless source. `audibility` in [0, 1] multiplies every rho; `nuisance` in [0, 2] scales pose, light, noise and so on."""
+    """The endless source. `audibility` in [0, 1] multiplies every rho; `nuisance` in [0, 2] scales circumstances."""
 
     def __init__(self, seed=0, *, audibility=1.0, nuisance=1.0):
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
@@ -85,7 +92,7 @@ class World:
         return People(indices, group, heard, traits)
 
     def faces(self, people, shots=0, resolution=64, device="cpu"):
-        """Portraits [N, 3, R, R] float32 in [-1, 1] and landmarks [N, 6, 2] in pixels, one picture a person, on `device`.
+        """Portraits [N, 3, R, R] float32 in [-1, 1] and landmarks [N, 6, 2] in pixels, one a person, on `device`.
 
         `shots` (one number, or [N]) picks the circumstances: another shot is another pose, light, expression, wall.
         """
@@ -115,7 +122,7 @@ class World:
         return {trait.name: (trait.rho * self.audibility) ** 2 for trait in TRAITS}
 
     def ideal_portrait(self, people):  # People -> People
-        """The same people with the traits an ideal listener expects: heard ones E[trait | voice], unheard ones at their mean."""
+        """The same people with the traits an ideal listener expects: E[trait | voice], or the mean of unheard ones."""
         expected = {t.name: t.rho * self.audibility * direction(people.heard, t.hears) for t in TRAITS}
         expected |= {name: np.full(len(people), 0.5) for name in UNHEARD}
         return dataclasses.replace(people, traits=expected)
