@@ -138,18 +138,21 @@ class _Survey:
 
     def add(self, block: np.ndarray) -> None:
         """Take a decoded block [frames, channels] into account."""
-        bad = ~np.isfinite(block).all(axis=1)
-        if bad.any():
+        low, high = float(block.min()), float(block.max())
+        if not (np.isfinite(low) and np.isfinite(high)):  # min and max hand on NaN and Inf
+            bad = ~np.isfinite(block).all(axis=1)
             self.first_bad = self.first_bad if self.num_bad else self.num_frames + int(bad.argmax())
             self.num_bad += int(bad.sum())
-            block = np.where(bad[:, None], np.float32(0), block)
-        size = np.abs(block).max(axis=1)
-        self.peak = max(self.peak, float(size.max()))
-        self.full_scale += int((size >= _FULL_SCALE).sum())
-        mono = block.mean(axis=1, dtype=np.float64)
-        self.mono_sum += float(mono.sum())
+            self.num_frames += len(block)
+            return
+        peak = max(-low, high)
+        self.peak = max(self.peak, peak)
+        if peak >= _FULL_SCALE:
+            self.full_scale += int((np.abs(block) >= _FULL_SCALE).any(axis=1).sum())
+        mono = _mean_of_channels(block)
+        self.mono_sum += float(mono.sum(dtype=np.float64))
         self.mono_square += float(mono @ mono)
-        self.channel_square = self.channel_square + np.square(block, dtype=np.float64).sum(axis=0)
+        self.channel_square = self.channel_square + np.array([float(channel @ channel) for channel in block.T])
         self.num_frames += len(block)
 
     def decoded(self, source: Source) -> Iterator[np.ndarray]:
@@ -160,15 +163,18 @@ class _Survey:
 
     def mono(self, block: np.ndarray) -> np.ndarray:
         """The mean of the channels (or the loudest), without offset and within full scale: [frames] float32."""
-        if block.shape[1] == 1:
-            mono = block[:, 0]
-        elif self.loudest is not None:
-            mono = block[:, self.loudest]
-        else:
-            mono = block.mean(axis=1, dtype=np.float64).astype(np.float32)
+        mono = _mean_of_channels(block) if self.loudest is None else block[:, self.loudest]
         if self.offset:
             mono = mono - np.float32(self.offset)
         return np.ascontiguousarray(mono if self.scale == 1.0 else mono * np.float32(self.scale))
+
+
+def _mean_of_channels(block: np.ndarray) -> np.ndarray:
+    """The mean of [frames, channels] over the channels, float32; column by column, as numpy is slow along short axes."""
+    total = block[:, 0]
+    for channel in range(1, block.shape[1]):
+        total = total + block[:, channel]
+    return total if block.shape[1] == 1 else total * np.float32(1 / block.shape[1])
 
 
 def _limited(source: Source, max_frames: Optional[int]) -> Iterator[np.ndarray]:
