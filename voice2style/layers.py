@@ -21,20 +21,20 @@ def normalize_2nd_moment(x, dim=1, eps=1e-8):
 class Dense(nn.Module):
     """Equalised fully connected layer: weights are stored near N(0, 1) and scaled at run time."""
 
-    def __init__(self, num_in, num_out, *, activation="linear", lr_multiplier=1.0, bias_init=0.0):
+    def __init__(self, num_in, num_out, *, bias=True, activation="linear", lr_multiplier=1.0, bias_init=0.0):
         super().__init__()
         self.activation = activation
         self.weight_gain = lr_multiplier / math.sqrt(num_in)
         self.bias_gain = lr_multiplier
         self.weight = nn.Parameter(torch.randn(num_out, num_in) / lr_multiplier)
-        self.bias = nn.Parameter(torch.full([num_out], float(bias_init)))
+        hold(self, "bias", torch.full([num_out], float(bias_init)) if bias else None, trainable=True)
 
     def forward(self, x):  # [N, num_in] -> [N, num_out], in the dtype of the weights whatever autocast says
         with autocast_off(x):
             weight, bias = self.weight * self.weight_gain, self.bias
-            if self.bias_gain != 1:
+            if bias is not None and self.bias_gain != 1:
                 bias = bias * self.bias_gain
-            if self.activation == "linear":
+            if bias is not None and self.activation == "linear":
                 return torch.addmm(bias, x, weight.t())
             return bias_act(x @ weight.t(), bias, act=self.activation)
 
@@ -97,7 +97,8 @@ class MinibatchStd(nn.Module):
             raise ValueError(f"batch of {n}; allowed: a multiple of the group size {group} of the batch statistics")
         # Samples m, m + n/group, m + 2n/group, .. form a group.
         y = x.reshape(group, n // group, self.num_channels, c // self.num_channels, h, w)
-        y = (y.var(0, unbiased=False) + 1e-8).sqrt().mean([2, 3, 4])  # [n/group, num_channels]
+        variance = (y - y.mean(0)).square().mean(0)
+        y = (variance + 1e-8).sqrt().mean([2, 3, 4])  # [n/group, num_channels]
         y = y.reshape(n // group, self.num_channels, 1, 1).repeat(group, 1, h, w)
         return torch.cat([x, y], dim=1)
 
