@@ -1,0 +1,65 @@
+"""A small regressor from a picture to the traits of a drawn face: reads R² where the truth is known."""
+
+import dataclasses
+
+import torch
+import torch.nn.functional as F
+
+from dnnlib.settings import from_dict, to_dict
+from torch_utils.checkpoint import load_checkpoint, load_strictly, save_checkpoint
+
+KIND = "trait_probe/1"
+
+
+@dataclasses.dataclass(frozen=True)
+class TraitProbeSettings:
+    """Names of the traits that are read, side of the picture it looks at, and width of the first layer."""
+
+    traits: tuple
+    resolution: int = 64
+    width: int = 32
+    source: dict = dataclasses.field(default_factory=dict)
+
+
+class TraitProbe(torch.nn.Module):
+    """Strided convolutions over the whole picture; `probe(images [N, 3, H, W] in [-1, 1])` -> traits [N, K]."""
+
+    def __init__(self, settings):
+        super().__init__()
+        self.settings = settings
+        widths = [3, *(settings.width * k for k in (1, 2, 3, 4))]
+        layers = []
+        for before, after in zip(widths[:-1], widths[1:]):
+            layers += [torch.nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
+                       torch.nn.BatchNorm2d(after), torch.nn.Mish()]
+        self.trunk = torch.nn.Sequential(*layers)
+        cells = (settings.resolution // 16) ** 2 * widths[-1]
+        self.hidden = torch.nn.Linear(cells, 8 * settings.width)
+        self.out = torch.nn.Linear(8 * settings.width, len(settings.traits))
+
+    def features(self, images):  # -> [N, F]
+        """Returns the last hidden layer."""
+        side = self.settings.resolution
+        if images.shape[2:] != (side, side):
+            images = F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+        return F.mish(self.hidden(self.trunk(images).flatten(1)))
+
+    def forward(self, images):
+        return self.out(self.features(images))
+
+
+def save_probe(probe, path):
+    """Writes the probe to one .safetensors file."""
+    save_checkpoint(path, probe.state_dict(), {"format": KIND, **to_dict(probe.settings)})
+
+
+def load_probe(path, *, device="cpu"):
+    """Returns the probe of a file, frozen; ValueError when the file is something else."""
+    tensors, card = load_checkpoint(path)
+    if not isinstance(card, dict) or card.get("format") != KIND:
+        raise ValueError(f'"{path}" is not a trait probe; make one with train.py --task probe.')
+    settings = from_dict(TraitProbeSettings, {key: value for key, value in card.items() if key != "format"},
+                         where=f'the card of "{path}"')
+    probe = TraitProbe(settings)
+    load_strictly(probe, tensors, where=f'"{path}"')
+    return probe.eval().requires_grad_(False).to(device)

@@ -1,0 +1,62 @@
+"""Trains a model: --task gan makes a face generator, --task voice teaches voices to speak its W+ language."""
+
+import dataclasses
+import json
+import pathlib
+import shlex
+import sys
+
+import click
+
+from dnnlib.command_line import BOOL, Door
+
+
+@click.command(cls=Door)
+@click.option("--task", type=click.Choice(["gan", "voice"]), required=True, help="What is trained.")
+@click.option("--data", required=True, help="Dataset: folder or zip made by dataset_tool.py.")
+@click.option("--outdir", required=True, help="Run folders are made here; the same command goes on in its own.")
+@click.option("--cfg", type=click.Choice(["demo"]), default="demo", show_default=True, help="Row of presets.py.")
+@click.option("--network", help="Checkpoint with the frozen generator (--task voice).")
+@click.option("--resume", help="Checkpoint to start from by name; of a lower resolution: grows it (--task gan).")
+@click.option("--kimg", type=click.FloatRange(min=0.001), help="Length of the run in thousands of images.")
+@click.option("--steps", type=click.IntRange(min=1), help="Length of the run in iterations (--task voice).")
+@click.option("--batch", type=click.IntRange(min=1), help="Images or clips in an iteration.")
+@click.option("--gamma", type=click.FloatRange(min=0), help="Weight of R1.")
+@click.option("--mirror", type=BOOL, help="Flip half of the faces, 0 or 1.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Arithmetic of the main phases.")
+@click.option("--snap", type=click.IntRange(min=1), help="Snapshot every so many ticks.")
+@click.option("--tick", type=click.FloatRange(min=0.001), help="Length of a tick in kimg.")
+@click.option("--resolution", type=int, help="Side of the picture in pixels; default: the dataset's.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--desc", default=None, help="Ending of the run folder's name.")
+@click.option("--device", default="cpu", show_default=True)
+@click.option("-n", "--dry-run", is_flag=True, help="Print the whole configuration as JSON and stop.")
+def main(**options):
+    """Train a generator on faces, or the voice path onto a frozen generator."""
+    from training.configure import configure
+
+    settings = configure(**{name: options[name] for name in (
+        "task", "data", "cfg", "kimg", "steps", "batch", "gamma", "mirror", "precision", "snap", "tick", "resolution",
+        "seed")})
+    if options["dry_run"]:
+        click.echo(json.dumps({**options, "settings": dataclasses.asdict(settings)}, indent=2))
+        return
+    stem = pathlib.Path(options["data"]).stem
+    shared = {"data": options["data"], "outdir": options["outdir"], "device": options["device"],
+              "desc": options["desc"] or f"{stem}-{options['task']}-{options['cfg']}-batch{settings.batch}",
+              "command": shlex.join(["python", "train.py", *sys.argv[1:]])}
+    if options["task"] == "gan":
+        from training.gan_loop import train_gan
+
+        path = train_gan(settings, resume=options["resume"], **shared)
+    else:
+        from training.voice_loop import train_voice
+
+        if options["network"] is None:
+            raise click.UsageError("--task voice needs --network, the checkpoint with the frozen generator.")
+        path = train_voice(settings, network=options["network"], **shared)
+    click.echo(f"The model is {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""Path-length regularisation (Karras et al. 2020, StyleGAN2, eq. 4): a step in W+ moves the picture by a fixed amount."""
+
+import math
+
+import torch
+
+
+def path_lengths(images, ws, noise):  # [N, C, H, W], [N, L, D] with gradient, [N, C, H, W] ~ N(0, I) -> [N]
+    """Returns ‖J_wᵀ y‖₂, y = noise / √(HW): root of the mean over layers of the squared length; differentiable."""
+    y = noise / math.sqrt(images.shape[2] * images.shape[3])
+    (gradient,) = torch.autograd.grad((images * y).sum(), ws, create_graph=True)
+    return gradient.square().sum(2).mean(1).sqrt()
+
+
+def path_length_loss(lengths, mean, *, decay=0.01, weight=2.0):  # [N], [] -> [], []
+    """Returns (weight · E(length - a)², a): `a` is the running mean after this batch, detached for the next one.
+
+    The gradient flows through `a` inside the penalty, as in the published training.
+    """
+    moved = mean + decay * (lengths.mean() - mean)
+    return (lengths - moved).square().mean() * weight, moved.detach()
