@@ -1,6 +1,9 @@
 """Turns a plan into tensors: reads them, checks every shape, and fills in, aloud, what a file leaves out."""
 
+import functools
+
 import torch
+from torch.overrides import TorchFunctionMode
 
 from torch_utils.ops.upfirdn2d import setup_filter
 from torch_utils.random_streams import stream
@@ -16,53 +19,61 @@ SEED = 0
 NUM_MEAN_SAMPLES = 4096
 
 
-def blank_generator(settings):
-    """The module without memory for its tensors."""
-    settings = settings if isinstance(settings, GeneratorSettings) else GeneratorSettings(**settings)
-    with torch.device("meta"):
-        return Generator(settings)
+class _Unfilled(TorchFunctionMode):
+    """Inside it torch.randn hands out memory that nobody has touched: a network takes its shape and no room.
 
+    (The meta device would do the same, but importing its Python kernels takes seconds.)"""
 
-def blank_discriminator(settings):
-    settings = settings if isinstance(settings, DiscriminatorSettings) else DiscriminatorSettings(**settings)
-    with torch.device("meta"):
-        return Discriminator(settings)
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return (torch.empty if func is torch.randn else func)(*args, **(kwargs or {}))
 
 
 def blank(role, settings):
-    """Empty network of a role ("G_ema", "G", "D")."""
-    return blank_discriminator(settings) if role == "D" else blank_generator(settings)
+    """Network of a role ("G_ema", "G", "D") whose tensors wait for their values."""
+    with _Unfilled():
+        return Discriminator(settings) if role == "D" else Generator(settings)
+
+
+@functools.lru_cache(maxsize=8)
+def _layout(is_discriminator, settings):
+    return {name: tuple(t.shape) for name, t in blank("D" if is_discriminator else "G", settings).state_dict().items()}
+
+
+def layout(role, settings):
+    """(settings object, name -> shape of every tensor) of the network that settings (or their table) describe."""
+    try:
+        if isinstance(settings, dict):
+            settings = (DiscriminatorSettings if role == "D" else GeneratorSettings)(**settings)
+        return settings, _layout(role == "D", settings)
+    except ValueError as error:  # the settings contradict each other
+        raise Refusal(f"its {role} cannot be built: {error}") from error
 
 
 def complete(plan, allowance):
     """(settings, tensors by our name) of one network; adds to plan.notes what was estimated or converted."""
     for key, ref in plan.filters.items():
         plan.settings[key] = filter_taps(ref.load(allowance))
-    try:
-        network = blank(plan.role, plan.settings)
-    except ValueError as error:  # the settings contradict each other
-        raise Refusal(f"its {plan.role} cannot be built: {error}") from error
-    wanted = network.state_dict()
+    settings, wanted = layout(plan.role, plan.settings)
     missing = [n for n in wanted if n not in plan.tensors]
     fillable = [n for n in missing if n.endswith(("resample_filter", "noise_const")) or n == "mapping.w_avg"]
     if lacking := [n for n in missing if n not in fillable]:
         raise Refusal(f"its {plan.role} lacks {len(lacking)} tensors ({', '.join(lacking[:3])}): it is damaged or incomplete")
     tensors = {}
-    for name, blank_tensor in wanted.items():
+    for name, shape in wanted.items():
         if name not in fillable:
             tensors[name] = _read(plan, name, allowance)
-            if tensors[name].shape != blank_tensor.shape:
+            if tensors[name].shape != shape:
                 raise Refusal(
-                    f"its {plan.role} has {name} of shape {list(tensors[name].shape)}, {list(blank_tensor.shape)} fits the rest"
+                    f"its {plan.role} has {name} of shape {list(tensors[name].shape)}, {list(shape)} fits the rest"
                 )
-    _fill(plan, network, wanted, fillable, tensors)
-    return network.settings, tensors
+    _fill(plan, settings, wanted, fillable, tensors)
+    return settings, tensors
 
 
 def _read(plan, name, allowance):
-    """One tensor in float32."""
+    """One tensor in float32; TensorFlow files keep single numbers as such."""
     ref = plan.tensors[name]
-    value = ref.load(allowance)
+    value = torch.tensor(float(ref)) if isinstance(ref, (int, float)) else ref.load(allowance)
     if isinstance(ref, ArrayRef):
         if value.dtype.kind != "f":
             raise Refusal(f"its {plan.role} has {name} of type {value.dtype}: weights are floating point numbers")
@@ -78,11 +89,11 @@ def _read(plan, name, allowance):
     return transform(value).contiguous() if transform else value
 
 
-def _fill(plan, network, wanted, missing, tensors):
+def _fill(plan, settings, wanted, missing, tensors):
     """Default filters, noise from a fixed seed, and the mean code as an average over many codes."""
     noises = [n for n in missing if n.endswith("noise_const")]
     for name in noises:
-        tensors[name] = torch.randn(wanted[name].shape, generator=stream(SEED, "noise_const", name))
+        tensors[name] = torch.randn(wanted[name], generator=stream(SEED, "noise_const", name))
     if noises:
         plan.notes.append(
             f"{plan.role}: the file has no noise_const; {len(noises)} were drawn anew from seed {SEED}"
@@ -90,9 +101,9 @@ def _fill(plan, network, wanted, missing, tensors):
         )
     for name in missing:
         if name.endswith("resample_filter"):
-            tensors[name] = setup_filter(network.settings.resample_filter if _resamples(plan.role, name) else DEFAULT_FILTER)
+            tensors[name] = setup_filter(settings.resample_filter if _resamples(plan.role, name) else DEFAULT_FILTER)
     if "mapping.w_avg" in missing:
-        tensors["mapping.w_avg"] = _mean_code(network, tensors)
+        tensors["mapping.w_avg"] = _mean_code(settings, tensors)
         plan.notes.append(
             f"{plan.role}: the file has no mean code (w_avg); it was estimated from {NUM_MEAN_SAMPLES} codes of seed {SEED}"
         )
@@ -105,8 +116,9 @@ def _resamples(role, name):
 
 
 @torch.no_grad()
-def _mean_code(network, tensors):
+def _mean_code(settings, tensors):
     """Mean of mapping(z) [w_dim] over many z, and over all labels in turn."""
+    network = blank("G", settings)
     own = {n.removeprefix("mapping."): t for n, t in tensors.items() if n.startswith("mapping.")}
     own["w_avg"] = torch.zeros(network.w_dim)
     network.mapping.load_state_dict(own, assign=True)

@@ -2,6 +2,7 @@
 
 import math
 
+from voice2style.foreign.complete import layout
 from voice2style.foreign.plan import Found, Plan
 from voice2style.foreign.state_dicts import discriminator_settings, generator_settings
 from voice2style.foreign.structure import plain, shapes_under
@@ -108,7 +109,7 @@ def common(contents, paths, name, kinds, what):
 
 def _mapping_attributes(contents, prefix, settings):
     """activation, lr_multiplier of the mapping's layers."""
-    layers = [f"{prefix}mapping.fc{i}" for i in range(settings["mapping_layers"])]
+    layers = [f"{prefix}mapping.fc{i}" for i in range(settings.get("mapping_layers", 0))]
     found = {
         "mapping_activation": common(contents, layers, "activation", str, "mapping activation"),
         "mapping_lr_multiplier": common(contents, layers, "bias_gain", (int, float), "mapping learning-rate multiplier"),
@@ -131,7 +132,7 @@ def _resolutions(settings):
 def _split_extras(contents, prefix, wanted, plan):
     """Keeps what our network has; what a fork added outside the layers, or as a buffer, is dropped and said."""
     harmless, harmful = [], []
-    for name in [n for n in plan.tensors if not wanted(n)]:
+    for name in [n for n in plan.tensors if n not in wanted]:
         ref = plan.tensors.pop(name)
         inside = name.startswith(("mapping.", "synthesis.b", "b"))
         learned = ref.is_parameter or not contents.modules
@@ -164,8 +165,7 @@ def _generator(contents, role, prefix):
     plan.filters = _kernels(plan, "synthesis.b8.conv0.resample_filter")
     if contents.modules:
         _generator_attributes(contents, prefix, settings)
-    names = _generator_names(settings)
-    _split_extras(contents, prefix, names.__contains__, plan)
+    _split_extras(contents, prefix, layout(role, settings)[1], plan)
     return plan
 
 
@@ -203,7 +203,7 @@ def _discriminator(contents, prefix, notes, *, required):
         plan = Plan("D", settings, {n[len(prefix) :]: t for n, t in contents.tensors.items() if n.startswith(prefix)})
         if contents.modules:
             _discriminator_attributes(contents, prefix, settings)
-        _split_extras(contents, prefix, _discriminator_names(settings).__contains__, plan)
+        _split_extras(contents, prefix, layout("D", settings)[1], plan)
     except Refusal as error:
         if required:
             raise
@@ -227,15 +227,3 @@ def _discriminator_attributes(contents, prefix, settings):
     said = common(contents, [f"{prefix}b{r}" for r in [4, *rs]], "architecture", str, "architecture")
     if said is not None:
         settings["architecture"] = said
-
-
-def _generator_names(settings):
-    from voice2style.foreign.complete import blank_generator
-
-    return blank_generator(settings).state_dict()
-
-
-def _discriminator_names(settings):
-    from voice2style.foreign.complete import blank_discriminator
-
-    return blank_discriminator(settings).state_dict()

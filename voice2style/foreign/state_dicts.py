@@ -92,6 +92,8 @@ def discriminator_settings(shapes):
     )
     if settings["c_dim"]:
         settings["cmap_dim"] = out[0]
+    else:
+        settings = {key: value for key, value in settings.items() if key not in ("mapping_layers", "layer_features")}
     return settings
 
 

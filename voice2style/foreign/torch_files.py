@@ -49,7 +49,7 @@ def stream_head(file, end, allowance):
 
 
 def stream_root(file, end, allowance, blobs):
-    """(root object, storages by key) of the stream in `file`; the storages' places are filled in from what follows."""
+    """(machine, root object, storages in order) of the stream in `file`; the storages' places are filled in from what follows."""
     big_endian = stream_head(file, end, allowance)
     storages = {}
 
@@ -62,11 +62,12 @@ def stream_root(file, end, allowance, blobs):
             raise Refusal(f"storage {key} is described twice, differently")
         return whole if view is None else Slice(whole, view)
 
-    root = Machine(file, end, allowance, persistent, blobs).run()
+    machine = Machine(file, end, allowance, persistent, blobs)
+    root = machine.run()
     keys = Machine(file, end, allowance).run()
     if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
         raise Refusal("the list of storages in a torch.save stream does not match its tensors")
-    return root, [storages[str(key)] for key in keys]
+    return machine, root, [storages[str(key)] for key in keys]
 
 
 class Slice(Storage):
@@ -110,7 +111,7 @@ def nested_storage(blob, allowance):
     if head[:2] == b"PK":
         raise Refusal("a nested torch.save archive where a single storage is expected")
     file = io.BytesIO(head)
-    root, storages = stream_root(file, len(head), allowance, file)
+    _, root, storages = stream_root(file, len(head), allowance, file)
     if not isinstance(root, Storage) or len(storages) != 1:
         raise Refusal("the bytes of a nested torch.save stream hold something other than one storage")
     place_storages(storages, blob, file.tell())
@@ -118,10 +119,10 @@ def nested_storage(blob, allowance):
 
 
 def read_stream(file, end, allowance, blobs):
-    """Root object of a whole file in the stream form."""
-    root, storages = stream_root(file, end, allowance, blobs)
+    """(root object, inert names) of a whole file in the stream form."""
+    machine, root, storages = stream_root(file, end, allowance, blobs)
     place_storages(storages, Blob(blobs, 0, end), file.tell())
-    return root
+    return root, machine.inert
 
 
 # ---- the zip form ----
@@ -213,7 +214,7 @@ def describe_archive(names):
 
 
 def read_archive(file, end, allowance):
-    """Root object of a torch.save zip archive."""
+    """(root object, inert names) of a torch.save zip archive."""
     archive = Archive(file, end, allowance)
     folder = archive.folder()
     if f"{folder}constants.pkl" in archive.entries or any(n.startswith(f"{folder}code/") for n in archive.entries):
@@ -239,4 +240,5 @@ def read_archive(file, end, allowance):
     program = archive.blob(f"{folder}data.pkl")
     allowance.take_bytes(program.length, "data.pkl")
     data = program.read()
-    return Machine(io.BytesIO(data), len(data), allowance, persistent).run()
+    machine = Machine(io.BytesIO(data), len(data), allowance, persistent)
+    return machine.run(), machine.inert
