@@ -1,4 +1,4 @@
-"""Trains a model: --task gan makes a face generator, --task voice teaches voices to speak its W+ language."""
+"""Trains a model: a face generator (gan), the voice path onto its W+ codes (voice), a trait reader (probe)."""
 
 import dataclasses
 import json
@@ -12,14 +12,15 @@ from dnnlib.command_line import BOOL, Door
 
 
 @click.command(cls=Door)
-@click.option("--task", type=click.Choice(["gan", "voice"]), required=True, help="What is trained.")
+@click.option("--task", type=click.Choice(["gan", "voice", "probe"]), required=True, help="What is trained.")
 @click.option("--data", required=True, help="Dataset: folder or zip made by dataset_tool.py.")
 @click.option("--outdir", required=True, help="Run folders are made here; the same command goes on in its own.")
 @click.option("--cfg", type=click.Choice(["demo"]), default="demo", show_default=True, help="Row of presets.py.")
 @click.option("--network", help="Checkpoint with the frozen generator (--task voice).")
 @click.option("--resume", help="Checkpoint to start from by name; of a lower resolution: grows it (--task gan).")
+@click.option("--probe", help="Trait probe that the voice path learns from (--task voice).")
 @click.option("--kimg", type=click.FloatRange(min=0.001), help="Length of the run in thousands of images.")
-@click.option("--steps", type=click.IntRange(min=1), help="Length of the run in iterations (--task voice).")
+@click.option("--steps", type=click.IntRange(min=1), help="Length of the run in iterations (voice, probe).")
 @click.option("--batch", type=click.IntRange(min=1), help="Images or clips in an iteration.")
 @click.option("--gamma", type=click.FloatRange(min=0), help="Weight of R1.")
 @click.option("--mirror", type=BOOL, help="Flip half of the faces, 0 or 1.")
@@ -32,7 +33,7 @@ from dnnlib.command_line import BOOL, Door
 @click.option("--device", default="cpu", show_default=True)
 @click.option("-n", "--dry-run", is_flag=True, help="Print the whole configuration as JSON and stop.")
 def main(**options):
-    """Train a generator on faces, or the voice path onto a frozen generator."""
+    """Train a generator on faces, a trait probe on faces, or the voice path onto a frozen generator."""
     from training.configure import configure
 
     settings = configure(**{name: options[name] for name in (
@@ -49,12 +50,18 @@ def main(**options):
         from training.gan_loop import train_gan
 
         path = train_gan(settings, resume=options["resume"], **shared)
+    elif options["task"] == "probe":
+        from training.probe_loop import train_probe
+
+        path = train_probe(settings, **shared)
     else:
         from training.voice_loop import train_voice
 
-        if options["network"] is None:
-            raise click.UsageError("--task voice needs --network, the checkpoint with the frozen generator.")
-        path = train_voice(settings, network=options["network"], **shared)
+        for name, what in (("network", "the checkpoint with the frozen generator"),
+                           ("probe", "the trait reader made by --task probe")):
+            if options[name] is None:
+                raise click.UsageError(f"--task voice needs --{name}, {what}.")
+        path = train_voice(settings, network=options["network"], probe=options["probe"], **shared)
     click.echo(f"The model is {path}")
 
 

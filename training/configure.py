@@ -3,13 +3,13 @@
 import dataclasses
 
 from training.dataset import Dataset
-from training.presets import GAN_PRESETS, VOICE_PRESETS
+from training.presets import GAN_PRESETS, PROBE_PRESETS, VOICE_PRESETS
 
 _GAN_FIELDS = {"kimg": "total_kimg", "snap": "snapshot_ticks", "tick": "tick_kimg"}
 
 
 def configure(*, task, data, cfg, resolution, **given):
-    """Returns GanSettings or VoiceSettings; ValueError for an option that the task does not have."""
+    """Returns GanSettings, VoiceSettings or ProbeSettings; ValueError for an option that the task does not have."""
     dataset = Dataset(data)
     if task == "gan":
         rows = GAN_PRESETS[cfg]
@@ -19,7 +19,7 @@ def configure(*, task, data, cfg, resolution, **given):
                              f"the dataset holds {resolution}x{resolution} faces.")
         settings = rows[resolution]
     else:
-        settings = VOICE_PRESETS[cfg]
+        settings = (VOICE_PRESETS if task == "voice" else PROBE_PRESETS)[cfg]
     changes = {_GAN_FIELDS.get(name, name): value for name, value in given.items() if value is not None}
     foreign = set(changes) - {field.name for field in dataclasses.fields(settings)}
     if foreign:

@@ -1,6 +1,6 @@
 """Named rows of settings for --cfg: each is visible here, and `train.py --dry-run` prints what it becomes."""
 
-from training.settings import GanSettings, VoiceSettings
+from training.settings import GanSettings, ProbeSettings, VoiceSettings
 
 _DEMO = {"z_dim": 128, "w_dim": 128, "mapping_layers": 3, "batch": 32, "pl_interval": 8, "mirror": True,
          "tick_kimg": 5.0, "snapshot_ticks": 2}
@@ -17,3 +17,5 @@ GAN_PRESETS = {
 VOICE_PRESETS = {
     "demo": VoiceSettings(encoder={"base_width": 24, "embed_dim": 256}, batch=32, steps=1500),
 }
+
+PROBE_PRESETS = {"demo": ProbeSettings()}

@@ -61,3 +61,16 @@ class VoiceSettings:
     tick_steps: int = 50
     snapshot_ticks: int = 10
     seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeSettings:
+    """One run that trains a trait probe; `noise` is the largest deviation of the noise added to the pictures."""
+
+    width: int = 32
+    batch: int = 64
+    steps: int = 2500
+    lr: float = 2e-3
+    weight_decay: float = 1e-3
+    noise: float = 0.1
+    seed: int = 0

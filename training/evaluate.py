@@ -1,0 +1,81 @@
+"""Judges a voice model on the drawn world, where every trait and the best possible score are known."""
+
+import dataclasses
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from dnnlib.console import table
+from dnnlib.files import sha256_file
+from metrics.judges.trait_probe import load_probe
+from metrics.world_traits import trait_scores
+from torch_utils.images import to_float
+from torch_utils.random_streams import numpy_stream
+from training.dataset import Dataset
+from training.probe_loop import trait_table
+from voice2style.demo.traits import TRAITS
+
+
+@dataclasses.dataclass(frozen=True)
+class WorldReport:
+    """R² per trait: of the model's faces, of the same faces dealt to other people, of real pictures (what the judge can read)."""
+
+    model: list
+    shuffled: list
+    real: list
+    protocol: dict
+
+    def table(self):
+        """Returns a Markdown table, one row a trait."""
+        hears = {trait.name: trait.hears for trait in TRAITS}
+        rows = [(score.name, hears.get(score.name, "nothing"), f"{score.ceiling:.2f}", f"{real.value:.2f}",
+                 f"**{score.value:.2f}**", f"{score.low:.2f} … {score.high:.2f}", f"{shuffled.value:.2f}")
+                for score, shuffled, real in zip(self.model, self.shuffled, self.real)]
+        return table(rows, ["trait", "hears", "ceiling ρ²", "judge on drawn faces", "MODEL", "95 % interval",
+                            "shuffled voices"])
+
+    def results(self):
+        """Returns the numbers as one flat table for a metric line."""
+        return {f"world_r2_{score.name}": score.value for score in self.model}
+
+
+@torch.inference_mode()
+def judge_world(model, *, data, judge_path, split="test", psi=1.0, most=None, seed=0, network_sha256=None):
+    """Returns a WorldReport over the people of a split that have a voice and a face: one clip and one face each.
+
+    ValueError when the dataset has no such people or no ground truth.
+    """
+    dataset, judge = Dataset(data), load_probe(judge_path)
+    faces = {row["person"]: row for row in reversed(dataset.faces(split))}
+    rows = list({row["person"]: row for row in reversed(dataset.voices(split)) if row["person"] in faces}.values())
+    rows = rows[:most] if most else rows
+    if len(rows) < 2:
+        raise ValueError(f'"{data}" has {len(rows)} people with voice and face in the split "{split}"; 2 are needed.')
+    drawn, real = [], []
+    for row in tqdm(rows, desc="Judging", unit="person", disable=None):
+        wave = torch.from_numpy(dataset.read_voice(row))
+        drawn.append(judge(model.synthesis(model.truncate(model.codes(wave), psi)).clamp(-1, 1))[0])
+        picture = torch.from_numpy(np.array(dataset.read_face(faces[row["person"]])))
+        real.append(judge(to_float(picture.permute(2, 0, 1))[None])[0])
+    names = judge.settings.traits
+    truth = trait_table(dataset, rows, names).double().numpy()
+    audibility = float(dataset.card.get("audibility", 1.0))
+    ceilings = {trait.name: (trait.rho * audibility) ** 2 for trait in TRAITS}
+    dealt = numpy_stream(seed, "shuffled voices").permutation(len(rows))
+
+    def scores(read):
+        read = torch.stack(read).double().numpy()
+        return [trait_scores({name: truth[:, k] for k, name in enumerate(names)},
+                             {name: values[:, k] for k, name in enumerate(names)}, ceilings=ceilings, seed=seed)
+                for values in (read, read[dealt])]
+
+    (model_scores, shuffled), (real_scores, _) = scores(drawn), scores(real)
+    protocol = {"n": len(rows), "split": split, "data": str(dataset.path.name), "data_sha256": _data_sha256(dataset),
+                "judge": str(judge_path), "judge_sha256": sha256_file(judge_path), "truncation_psi": psi, "seed": seed,
+                "network_sha256": network_sha256, "torch": torch.__version__}
+    return WorldReport(model=model_scores, shuffled=shuffled, real=real_scores, protocol=protocol)
+
+
+def _data_sha256(dataset):
+    return sha256_file(dataset.path) if dataset.path.is_file() else sha256_file(dataset.path / "manifest.jsonl")
