@@ -69,6 +69,8 @@ def _print_version(ctx, _, wanted):
 @click.option("--class", "label", type=click.IntRange(0), help="Class of a conditional network.")
 @click.option("--noise-mode", type=click.Choice(["const", "random", "none"]), default="const", show_default=True,
               help="Noise inputs of the generator.")
+@click.option("--vad", type=click.Choice(["own", "silero", "none"]), default="own", show_default=True,
+              help="What finds the speech in a recording; silero is the extra [vad], none keeps the pauses.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @click.option("--force-fp32", type=BOOL, default=False, help="Compute half-precision layers in float32.")
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,

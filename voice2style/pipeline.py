@@ -73,9 +73,20 @@ class VoiceToFace(torch.nn.Module):
         num_frames = None if lengths is None else self.frontend.num_frames(lengths)
         return self.mean_codes() + self.encoder(features, num_frames)
 
+    def pooled(self, wave):  # [S] -> (sums, counts)
+        """Returns what the encoder gathers from a wave before its last layers: parts of a long recording add up."""
+        self._need_voice_path()
+        wave, _ = self._checked_wave(wave, None)
+        return self.encoder.pooled(self.frontend(wave))
+
+    def codes_of_pooled(self, total, count):  # (sums, counts) -> [N, L, D]
+        """Returns the codes of what `pooled` gathered: codes(wave) = codes_of_pooled(*pooled(wave))."""
+        return self.mean_codes() + self.encoder.offsets(self.encoder.embedding_of(total, count))
+
     def truncate(self, ws, psi):  # [N, L, D] -> [N, L, D]
         """Returns mean + psi·(ws - mean): psi 1 leaves the codes, psi 0 gives the mean face."""
-        return torch.lerp(self.mean_codes().to(ws), ws, psi)
+        mean = self.mean_codes()
+        return ws if psi == 1 else mean + psi * (ws - mean)
 
     def synthesis(self, ws, *, noise_mode="const", generator=None, force_fp32=False):  # [N, L, D] -> [N, 3, H, W]
         """Returns the pictures of W+ codes, about [-1, 1], not clamped.

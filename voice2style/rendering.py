@@ -20,6 +20,7 @@ class Wishes:
     psi: float | None = None
     seed: int = 1
     noise_mode: str = "const"
+    vad: str = "own"
     num_faces: int = 1
     num_coarse: int | None = None
     label: int | None = None
@@ -118,7 +119,7 @@ class Studio:
         wishes, psi = self.wishes, self._psi(VOICE_PSI)
         with torch.inference_mode():
             with progress_bar(path) as progress:
-                heard = listen(self.model, path, progress=progress)
+                heard = listen(self.model, path, vad=wishes.vad, progress=progress)
             audio = sha256_file(path)
             for index in range(wishes.num_faces):
                 ws = face_codes(self.model, heard.codes, psi=psi, seed=wishes.seed, index=index,
@@ -126,7 +127,7 @@ class Studio:
                 image = draw(self.model, ws, noise_mode=wishes.noise_mode, force_fp32=wishes.force_fp32,
                              noise_seed=(wishes.seed, "noise", index))
                 stem = name if wishes.num_faces == 1 else f"{name}-{index}"
-                options = {"from": "voice", "psi": psi, "face": index, "mean_face": heard.is_mean}
+                options = {"from": "voice", "psi": psi, "vad": wishes.vad, "face": index, "mean_face": heard.is_mean}
                 self._keep(image, stem, wishes.seed, options, audio)
                 self._write_codes(stem, ws)
         say(_line(path, heard, self.wishes, name))
