@@ -89,10 +89,11 @@ def test_modulated_convolution_equals_its_definition(factors, kernel_size, demod
     weight = random(4, 5, kernel_size, kernel_size, seed=1)
     x, styles, noise = modulation_inputs(factors, noise)
     options = dict(zip(("up", "down"), factors, strict=True), padding=kernel_size // 2, flip_weight=factors[0] == 1)
-    y = modulated_conv2d(x, weight, styles, noise, demodulate=demodulate, fused=fused, resample_filter=FILTER, **options)
-    torch.testing.assert_close(y, by_definition(x, weight, styles, noise, demodulate, options), rtol=1e-10, atol=1e-10)
-    louder = modulated_conv2d(x, weight, styles, noise, demodulate=demodulate, fused=fused, resample_filter=FILTER,
-                              gain=1.5, **options)
+    wanted = by_definition(x, weight, styles, noise, demodulate, options)
+    options.update(demodulate=demodulate, fused=fused, resample_filter=FILTER)
+    y = modulated_conv2d(x, weight, styles, noise, **options)
+    torch.testing.assert_close(y, wanted, rtol=1e-10, atol=1e-10)
+    louder = modulated_conv2d(x, weight, styles, noise, gain=1.5, **options)
     torch.testing.assert_close(louder, y * 1.5 if noise is None else (y - noise) * 1.5 + noise)
 
 
