@@ -1,5 +1,6 @@
 """Makes and shows datasets: `world` writes voices and faces of the drawn world, `show` draws a sheet of a dataset."""
 
+import dataclasses
 import os
 import re
 import shlex
@@ -44,7 +45,9 @@ class Seconds(click.ParamType):
     "--audio", type=click.Choice(["flac", "wav"]), default="flac", show_default=True, help="File type of clips."
 )
 @click.option("--seconds", type=Seconds(), default="3-8", show_default=True, help="Length of clips.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes; default: one for each usable CPU core.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Processes; default: one a usable CPU core if there is enough to do."
+)
 def world(dest, workers, seconds, **numbers):
     """Write people of the drawn world, with ground truth. The same options give the same bytes."""
     from tqdm import tqdm
@@ -53,10 +56,9 @@ def world(dest, workers, seconds, **numbers):
 
     settings = WorldSettings(min_seconds=seconds[0], max_seconds=seconds[1], **numbers)
     settings.check()
-    command = _command("world", **numbers, seconds="-".join(f"{value:g}" for value in seconds))
-    workers = workers or _usable_cores()
+    workers = workers or _useful_workers(settings.people * (settings.faces_per + 4 * settings.clips_per))
     with tqdm(total=settings.people, unit=" people", desc="Drawing", disable=None) as bar:
-        write_world(settings, dest, workers=workers, command=command, progress=bar.update)
+        write_world(settings, dest, workers=workers, command=_command(settings), progress=bar.update)
     faces, clips = settings.people * settings.faces_per, settings.people * settings.clips_per
     say(
         f"{dest}: {settings.people} people, {faces} faces of {settings.resolution}x{settings.resolution}, {clips} clips"
@@ -84,14 +86,18 @@ def show(data, dest, people, split, cell):
     say(f"{dest}: {sheet.shape[1]}x{sheet.shape[0]}")
 
 
-def _usable_cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _useful_workers(work):
+    """A process for each usable core, unless the work is over before more processes have started."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores if work >= 2000 else 1
 
 
-def _command(name, **options):
+def _command(settings):
     """The command that makes these contents, wherever and however fast: no --dest, no --workers."""
-    words = [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", f"{value}")]
-    return shlex.join(["python", "dataset_tool.py", name, *words])
+    options = dataclasses.asdict(settings)
+    options["seconds"] = f"{options.pop('min_seconds'):g}-{options.pop('max_seconds'):g}"
+    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    return shlex.join(["python", "dataset_tool.py", "world", *words])
 
 
 if __name__ == "__main__":

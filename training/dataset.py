@@ -1,5 +1,6 @@
 """Reads a dataset: a folder or stored zip with a card, a manifest, faces and voices (docs/dataset.md)."""
 
+import hashlib
 import io
 import json
 import os
@@ -54,11 +55,11 @@ class Dataset:
         """The picture of a row of `faces()`."""
         from PIL import Image, UnidentifiedImageError
 
-        content = self._read(row["path"])
+        content = self.read_bytes(row)
         try:
             with Image.open(io.BytesIO(content)) as picture:
                 return np.asarray(picture.convert("RGB"))
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
             raise ValueError(
                 f"{self._name(row['path'])} is not a picture that can be read, or it is damaged."
             ) from error
@@ -67,7 +68,7 @@ class Dataset:
         """The wave of a row of `voices()`, mono."""
         import soundfile
 
-        content = self._read(row["path"])
+        content = self.read_bytes(row)
         try:
             samples, rate_hz = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
@@ -79,8 +80,11 @@ class Dataset:
         return np.ascontiguousarray(samples.mean(1) if samples.shape[1] > 1 else samples[:, 0])
 
     def read_bytes(self, row):  # -> bytes
-        """The file of a row as it is; its sha256 is the row's."""
-        return self._read(row["path"])
+        """The file of a row as it is. ValueError if its sha256 is not the row's."""
+        content = self._read(row["path"])
+        if "sha256" in row and hashlib.sha256(content).hexdigest() != row["sha256"]:
+            raise ValueError(f"{self._name(row['path'])} is damaged: its sha256 is not that of the manifest.")
+        return content
 
     def _of(self, kind, split):
         if split is None:
@@ -110,7 +114,7 @@ class Dataset:
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{where} is not JSON: {error}.") from error
         kind = row.get("kind") if isinstance(row, dict) else None
-        if kind not in self._rows:
+        if not isinstance(kind, str) or kind not in self._rows:
             raise ValueError(f'{where} has the kind "{kind}"; {", ".join(self._rows)} are known.')
         if missing := [key for key in _NEEDED[kind] if key not in row]:
             raise ValueError(f"{where} lacks {', '.join(missing)}.")

@@ -51,7 +51,7 @@ class WorldSettings:
 
         for name, low in (("people", 1), ("faces_per", 0), ("clips_per", 0), ("first_person", 0)):
             if getattr(self, name) < low:
-                raise ValueError(f"{name} is {getattr(self, name)}; {low} or more is needed.")
+                raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: {low} or more is needed.")
         if self.first_person + self.people > 10**8:
             raise ValueError(f"people are numbered up to 99999999; {self.first_person + self.people - 1} is beyond.")
         if not 0.1 <= self.min_seconds <= self.max_seconds <= 600:
@@ -77,15 +77,16 @@ def write_world(settings, dest, *, workers=1, command=None, progress=None):
     if dest.exists() or dest.is_symlink():
         raise ValueError(f'"{dest}" exists; remove it or choose another --dest.')
     dest.parent.mkdir(parents=True, exist_ok=True)
-    with _target(dest) as (add, scratch), (scratch / "manifest").open("wb") as manifest:
-        for people, files, rows in _pieces(settings, workers):
-            for name, content in files:
-                add(name, content)
-            manifest.write("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows).encode())
-            if progress is not None:
-                progress(people)
-        manifest.close()
-        add("manifest.jsonl", (scratch / "manifest").read_bytes())
+    with _target(dest) as (add, scratch):
+        manifest = scratch / "manifest"
+        with manifest.open("wb") as file:
+            for people, files, rows in _pieces(settings, workers):
+                for name, content in files:
+                    add(name, content)
+                file.write("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows).encode())
+                if progress is not None:
+                    progress(people)
+        add("manifest.jsonl", manifest.read_bytes())
         add("card.json", (json.dumps(_card(settings, command), indent=2) + "\n").encode())
 
 
@@ -161,9 +162,10 @@ def _pieces(settings, workers):  # -> (people, files, rows) in the order of the 
                 if len(waiting) > 2 * workers:
                     yield waiting.pop(0).result()
             yield from (future.result() for future in waiting)
-        except BaseException:
+        except concurrent.futures.BrokenExecutor as error:
+            raise OSError("a worker process ended early, perhaps for lack of memory; take fewer --workers.") from error
+        finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def _use_one_thread():
@@ -230,7 +232,7 @@ def _face(files, person, shot, pixels, points):
 def _voice(files, person, clip, world, settings):
     wave = world.voice(person, clip, seconds=(settings.min_seconds, settings.max_seconds))
     row = _entry(files, "voice", "voices", person, clip, settings.audio, _sound_bytes(wave, settings.audio))
-    return row | {"seconds": round(len(wave) / 16000, 4), "sample_rate_hz": 16000}
+    return row | {"seconds": round(len(wave) / 16000, 7), "sample_rate_hz": 16000}
 
 
 def _sound_bytes(wave, audio):  # float [S] -> bytes of a 16-bit file

@@ -35,6 +35,9 @@ class Counters:
                 key = _mix(key + (np.asarray(counter).astype(np.uint64) + np.uint64(1)) * _GOLDEN)
         self._key = np.atleast_1d(key)
 
+    def __len__(self):
+        return len(self._key)
+
     def bits(self, name):  # -> uint64 [N]
         """64 random bits a key for this channel."""
         return _mix(_mix(self._key ^ _word(name)) + _GOLDEN)

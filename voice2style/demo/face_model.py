@@ -71,7 +71,7 @@ class Head:
         return torch.stack([self.flat[f"{name}_{channel}"] for channel in "rgb"], 1)[:, :, None, None]
 
     def outline(self, x, y):  # [N, H, W] each -> signed distance, relative radius
-        """Distance to the head's outline: a superellipse (|x|/a)^2.25 + (|y|/b)^m, its lower half tapered to the jaw."""
+        """Distance to the head's outline: a superellipse (|x|/a)^2.25 + (|y|/b)^m, tapered to the jaw."""
         half_width = self.half_width * (1 - self.taper * smoothstep(0.0, 1.0, y / self.chin))
         below = positive(y)
         height, exponent = SKULL_HEIGHT + below * (self.chin - SKULL_HEIGHT), 2.25 + below * (self.jaw_power - 2.25)

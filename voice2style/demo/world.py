@@ -57,9 +57,9 @@ class People:
 def _checked_indices(values, what):  # -> int64 [N]
     array = np.atleast_1d(np.asarray(list(values) if isinstance(values, range) else values))
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise ValueError(f"{what} must be whole numbers in one row, not {array.dtype} of shape {array.shape}")
+        raise ValueError(f"{what} must be whole numbers in one row, not {array.dtype} of shape {array.shape}.")
     if array.size and array.min() < 0:
-        raise ValueError(f"{what} count from 0; {array.min()} came")
+        raise ValueError(f"{what} count from 0; {array.min()} came.")
     return array.astype(np.int64)
 
 
@@ -68,10 +68,10 @@ class World:
 
     def __init__(self, seed=0, *, audibility=1.0, nuisance=1.0):
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
-            raise ValueError(f"seed {seed!r}: a whole number from 0 is needed")
+            raise ValueError(f"seed {seed!r}: a whole number from 0 to 2^63 - 1 is needed.")
         for name, value, top in (("audibility", audibility, 1), ("nuisance", nuisance, 2)):
-            if not 0 <= value <= top:
-                raise ValueError(f"{name} {value!r}: between 0 and {top} is allowed")
+            if not isinstance(value, (int, float)) or not 0 <= value <= top:
+                raise ValueError(f"{name} {value!r}: a number from 0 to {top} is needed.")
         self.seed, self.audibility, self.nuisance = int(seed), float(audibility), float(nuisance)
 
     def people(self, indices):  # int [N] -> People
@@ -110,6 +110,8 @@ class World:
         """One clip of a person's speech. `seconds` is its length, or a range to draw it from; None is 3 to 8 s."""
         index = _checked_indices(person, "people")
         random = Counters(self.seed, "clip", index, _checked_indices(clip, "clips"))
+        if len(random) != 1:
+            raise ValueError(f"one clip is spoken at a time; {len(random)} came.")
         if seconds is None or isinstance(seconds, tuple):
             low, high = seconds or (MIN_SECONDS, MAX_SECONDS)
             seconds = low + (high - low) * float(random.uniform("seconds")[0])
