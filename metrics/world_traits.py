@@ -37,7 +37,9 @@ def trait_scores(truth, read, *, ceilings, seed=0, rounds=1000):  # dicts name -
         values, guess = np.asarray(values, np.float64), np.asarray(read[name], np.float64)
         if values.shape != (count,) or guess.shape != (count,):
             raise ValueError(f'trait "{name}": expected {count} values each, got {values.shape} and {guess.shape}.')
-        samples = [r_squared(values[rows], guess[rows]) for rows in draws]
+        drawn = values[draws]
+        spread = np.square(drawn - drawn.mean(1, keepdims=True)).sum(1)
+        samples = 1 - np.square(drawn - guess[draws]).sum(1)[spread > 0] / spread[spread > 0]
         low, high = np.percentile(samples, [2.5, 97.5])
         scores.append(TraitScore(name=name, value=r_squared(values, guess), low=float(low), high=float(high),
                                  ceiling=ceilings.get(name), n=count))

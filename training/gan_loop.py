@@ -25,7 +25,7 @@ def build_networks(settings):
         torch.manual_seed(stream(settings.seed, "initial values").initial_seed())
         generator = Generator(GeneratorSettings(
             z_dim=settings.z_dim, w_dim=settings.w_dim, img_resolution=settings.resolution, channels=settings.channels,
-            mapping_layers=settings.mapping_layers))
+            mapping_layers=settings.mapping_layers, use_noise=settings.use_noise))
         discriminator = Discriminator(DiscriminatorSettings(
             img_resolution=settings.resolution, channels=settings.channels))
     return generator, discriminator

@@ -25,6 +25,7 @@ class GanSettings:
     pl_weight: float = 2.0
     pl_decay: float = 0.01
     style_mixing: float = 0.9
+    use_noise: bool = True
     ema_kimg: float = 10.0
     ema_rampup: float | None = 0.05
     mirror: bool = False

@@ -1,0 +1,151 @@
+"""Small real runs: a stopped run equals one that was not, growing keeps the picture, a voice run learns to be heard."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+import dataset_tool
+import train
+from torch_utils.checkpoint import load_checkpoint, part_of
+from training.configure import configure
+from training.gan_loop import build_networks, take_over, train_gan
+from training.probe_loop import train_probe
+from training.reals import EndlessOrder
+from training.settings import GanSettings, ProbeSettings, VoiceSettings
+from training.voice_loop import train_voice
+from voice2style.pipeline import load
+
+TINY = GanSettings(channels=(8, 8, 8), z_dim=8, w_dim=8, mapping_layers=2, batch=4, total_kimg=0.032, pl_interval=2,
+                   r1_interval=2, tick_kimg=0.008, snapshot_ticks=1, mirror=True)
+
+
+def make_world(path, resolution, *more):
+    result = CliRunner().invoke(dataset_tool.main, [
+        "world", "--people=30", "--faces-per=1", f"--resolution={resolution}", "--seed=5", f"--dest={path}",
+        "--workers=1", "--seconds=3-3", *more])
+    assert result.exit_code == 0, result.output
+    return path
+
+
+@pytest.fixture(scope="module")
+def faces16(tmp_path_factory):
+    return make_world(tmp_path_factory.mktemp("faces") / "faces16.zip", 16, "--clips-per=0")
+
+
+@pytest.fixture(scope="module")
+def pairs64(tmp_path_factory):
+    return make_world(tmp_path_factory.mktemp("pairs") / "pairs64.zip", 64, "--clips-per=1")
+
+
+def run_gan(outdir, data, settings=TINY, **more):
+    return train_gan(settings, data=data, outdir=outdir, desc="tiny", **more)
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_a_stopped_run_equals_one_that_was_not(tmp_path, faces16, monkeypatch):
+    whole = run_gan(tmp_path / "whole", faces16)
+    import training.gan_step as gan_step
+
+    original, calls = gan_step.GanStep.run, []
+
+    def stops_in_the_middle(self, reals, index):
+        calls.append(index)
+        if index == 5:  # after the state at iteration 4, in the middle of a tick
+            raise Stopped
+        return original(self, reals, index)
+
+    monkeypatch.setattr(gan_step.GanStep, "run", stops_in_the_middle)
+    with pytest.raises(Stopped):
+        run_gan(tmp_path / "stopped", faces16)
+    monkeypatch.setattr(gan_step.GanStep, "run", original)
+    resumed = run_gan(tmp_path / "stopped", faces16)
+    assert resumed.parent == next((tmp_path / "stopped").iterdir())  # the same folder, not a second one
+    (ours, _), (theirs, _) = load_checkpoint(whole), load_checkpoint(resumed)
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert {"G_ema", "G", "D"} == {name.split(".")[0] for name in ours}
+
+
+def test_run_folder_holds_what_scripts_look_for(tmp_path, faces16):
+    path = run_gan(tmp_path, faces16)
+    names = {item.name for item in path.parent.iterdir()}
+    assert {"log.txt", "training_options.json", "stats.jsonl", "reals.png", "fakes_init.png", "state.pt"} <= names
+    line = json.loads((path.parent / "stats.jsonl").read_text().splitlines()[0])
+    assert {"Loss/G/loss", "Loss/D/loss", "Loss/r1_penalty", "Loss/pl_penalty", "Progress/kimg"} <= line.keys()
+    assert line["Loss/G/loss"].keys() == {"num", "mean", "std"}
+    assert "sec/kimg" in (path.parent / "log.txt").read_text()
+    other = run_gan(tmp_path, faces16, dataclasses.replace(TINY, seed=1))
+    assert other.parent.name.startswith("00001-")
+
+
+def test_growing_by_a_block_keeps_the_picture(tmp_path, faces16):
+    path = run_gan(tmp_path, faces16)
+    grown = dataclasses.replace(TINY, channels=(8, 8, 8, 4))
+    generator, discriminator = build_networks(grown)
+    lines = []
+    take_over(generator, discriminator, path, lines.append)
+    small = load(path, device="cpu").generator
+    small.load_state_dict(part_of(load_checkpoint(path)[0], "G"))
+    z = torch.randn(2, 8)
+    before, after = small(z, noise_mode="none"), generator.eval()(z, noise_mode="none")
+    assert torch.allclose(torch.nn.functional.avg_pool2d(after, 2)[:, :, 2:-2, 2:-2], before[:, :, 2:-2, 2:-2], atol=0.35)
+    from torch_utils.ops.upfirdn2d import setup_filter, upsample2d
+
+    assert torch.allclose(after, upsample2d(before, setup_filter([1, 3, 3, 1])), atol=1e-5)
+    assert len(lines) == 2 and "stay fresh" in lines[0]
+
+
+def test_the_voice_path_learns_on_a_frozen_generator(tmp_path, pairs64, faces16):
+    settings = dataclasses.replace(TINY, channels=(8, 8, 8, 8, 4), total_kimg=0.008)
+    network = run_gan(tmp_path / "gan", pairs64, settings)
+    probe = train_probe(ProbeSettings(width=8, batch=8, steps=4), data=pairs64, outdir=tmp_path / "probe", desc="tiny")
+    voice = VoiceSettings(encoder={"base_width": 4, "embed_dim": 8}, batch=4, steps=6, crop_s=1.0, tick_steps=2,
+                          snapshot_ticks=1, warmup_steps=1)
+    arguments = {"network": network, "probe": probe, "data": pairs64, "desc": "tiny"}
+    whole = load(train_voice(voice, outdir=tmp_path / "voice", **arguments), device="cpu")
+    before, _ = load_checkpoint(network)
+    for name, tensor in whole.generator.state_dict().items():
+        assert torch.equal(tensor, before[f"G_ema.{name}"]), name  # frozen means frozen
+    wave = torch.randn(16000) * 0.1
+    assert whole.codes(wave).shape == (1, 10, 8) and not torch.equal(whole.codes(wave), whole.mean_codes())
+    assert (tmp_path / "voice" / "00000-tiny" / "pairs.png").exists()
+    again = train_voice(voice, outdir=tmp_path / "voice", **arguments)  # finished: the same folder, nothing to do
+    assert again.parent == tmp_path / "voice" / "00000-tiny"
+
+
+def test_endless_order_visits_everyone_once_a_round():
+    order = EndlessOrder(7, 3, "faces")
+    rounds = [[order[turn * 7 + place] for place in range(7)] for turn in range(3)]
+    assert all(sorted(turn) == list(range(7)) for turn in rounds) and rounds[0] != rounds[1]
+    assert EndlessOrder(7, 3, "faces")[9] == rounds[1][2]
+
+
+@pytest.mark.parametrize("options, message", [
+    (["--task=gan", "--cfg=demo"], "the dataset holds 16x16 faces"),
+    (["--task=gan", "--steps=3", "--resolution=64"], "has no option --steps"),
+    (["--task=voice"], "--task voice needs --network"),
+    (["--task=dance"], "is not one of"),
+    (["--task=gan", "--kimg=0"], "is not in the range"),
+])
+def test_bad_options_end_in_one_line(faces16, tmp_path, options, message):
+    result = CliRunner().invoke(train.main, [*options, f"--data={faces16}", f"--outdir={tmp_path}"])
+    assert result.exit_code == 2 and message in result.output and "Traceback" not in result.output
+
+
+def test_a_dataset_of_another_size_or_without_voices_is_refused(faces16, tmp_path):
+    with pytest.raises(ValueError, match="holds 16x16 faces, this run needs 32x32"):
+        run_gan(tmp_path, faces16, dataclasses.replace(TINY, channels=(8, 8, 8, 8)))
+    with pytest.raises(ValueError, match="no dataset"):
+        configure(task="gan", data=tmp_path / "nothing", cfg="demo", resolution=None)
+
+
+def test_dry_run_prints_the_configuration(faces16, tmp_path):
+    result = CliRunner().invoke(train.main, ["--task=gan", f"--data={faces16}", f"--outdir={tmp_path / 'o'}",
+                                             "--resolution=64", "--kimg=7", "-n"])
+    settings = json.loads(result.output)["settings"]
+    assert settings["total_kimg"] == 7 and settings["channels"] == [64, 64, 64, 32, 16] and not (tmp_path / "o").exists()
