@@ -19,7 +19,7 @@ from voice2style.demo.traits import TRAITS
 
 @dataclasses.dataclass(frozen=True)
 class WorldReport:
-    """R² per trait: of the model's faces, of the same faces dealt to other people, of real pictures (what the judge can read)."""
+    """R² per trait: of the model's faces, of those faces dealt to other people, of real pictures (the judge's own limit)."""
 
     model: list
     shuffled: list
