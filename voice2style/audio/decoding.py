@@ -1,9 +1,9 @@
-"""Decodes audio files block by block with libsndfile (or PyAV for the rest), and says plainly what is wrong with one."""
+"""Decodes audio files block by block with libsndfile (or else PyAV), and says plainly what is wrong with one."""
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, Optional
 
 import numpy as np
 
@@ -20,7 +20,7 @@ class Source:
     decoder: str  # "soundfile" or "av"
     sample_rate_hz: int
     num_channels: int
-    declared_frames: Optional[int]  # what the header promises, None if it does not say
+    declared_frames: int | None  # what the header promises, None if it does not say
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Decoded samples [frames, channels] float32, one bounded block after the other, from the start."""
@@ -32,7 +32,7 @@ def open_source(path) -> Source:
     path = Path(path)
     head = _first_bytes(path)
     if path.suffix.lower() in (".raw", ".pcm"):
-        raise ValueError(f"{path}: raw samples without a header; their rate and format are unknown, convert them to wav")
+        raise ValueError(f"{path}: raw samples without a header, of unknown rate and format; convert them to wav")
     import soundfile  # here, because importing it opens a native library
 
     try:
@@ -64,7 +64,7 @@ def _first_bytes(path: Path) -> bytes:
     return head
 
 
-def _known_cause(path: Path, head: bytes, error) -> Optional[str]:
+def _known_cause(path: Path, head: bytes, error) -> str | None:
     """Cause and remedy for a file of a known kind that libsndfile refuses; None if the kind is not known."""
     text = getattr(error, "error_string", str(error)).strip()
     if head[:4] in (b"RIFF", b"RIFX", b"RF64") and b"WAVE".startswith(head[8:12]):
@@ -98,8 +98,8 @@ def _wav_chunks(path: Path, head: bytes) -> dict:
     return chunks
 
 
-def _declared_frames(path: Path, head: bytes, file) -> Optional[int]:
-    """Frames the file promises. libsndfile corrects a WAV's promise by the file's size, so that one is read from the file."""
+def _declared_frames(path: Path, head: bytes, file) -> int | None:
+    """Frames the file promises; a WAV's own word, because libsndfile corrects that one by the file's size."""
     if head[:4] == b"RIFF" and file.format in ("WAV", "WAVEX"):
         size, _, held = _wav_chunks(path, head).get("data", (0, b"", 0))
         if held < size < _OPEN_ENDED and held > 0:

@@ -1,6 +1,5 @@
 """The audio front-end: waves to MFCC with slopes, log-mel bands or a compressed spectrogram, whole or streamed."""
 
-from typing import Optional
 
 import numpy as np
 import torch
@@ -43,7 +42,7 @@ class FrontEnd(nn.Module):
             return 1 + torch.div(beyond.clamp(min=0), self.settings.hop_samples, rounding_mode="floor")
         return 1 + max(0, beyond) // self.settings.hop_samples
 
-    def forward(self, wave: Tensor, lengths: Optional[Tensor] = None) -> Tensor:
+    def forward(self, wave: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Features [N, C, T] of `wave` [N, S] in [-1, 1].
 
         `lengths` [N] are the valid samples of each clip (None: all S). Padding never changes a valid frame, and
@@ -69,7 +68,7 @@ class FrontEnd(nn.Module):
     def __getstate__(self):
         return {**self.__dict__, "_tables": {}}
 
-    def _features(self, wave: Tensor, lengths: Optional[Tensor]) -> Tensor:
+    def _features(self, wave: Tensor, lengths: Tensor | None) -> Tensor:
         """`forward` for as many clips as fit the processor's cache."""
         wave = wave if wave.dtype == torch.float64 else wave.float()
         emphasised = self._pre_emphasised(wave)
@@ -80,8 +79,8 @@ class FrontEnd(nn.Module):
             emphasised = emphasised.masked_fill(past, 0.0)
         return self._finish(self._static(emphasised, wave.dtype), num_frames)
 
-    def _pre_emphasised(self, wave: Tensor, before: Optional[Tensor] = None) -> Tensor:
-        """s'(n) = s(n) - a s(n-1) in the dtype of the spectrum, [N, S] -> [N, S + room], with the zeros `_static` needs.
+    def _pre_emphasised(self, wave: Tensor, before: Tensor | None = None) -> Tensor:
+        """s'(n) = s(n) - a s(n-1) in the spectrum's dtype, [N, S] -> [N, S + room], with the zeros `_static` needs.
 
         `before` [N, 1] is the sample in front of the first one (None: there is none, s'(0) = s(0)).
         """
@@ -116,7 +115,7 @@ class FrontEnd(nn.Module):
             rows.append(tables["dct"] @ log_energy if s.kind == "mfcc" else log_energy)
         return torch.cat(rows, dim=2)
 
-    def _finish(self, static: Tensor, num_frames: Optional[Tensor]) -> Tensor:
+    def _finish(self, static: Tensor, num_frames: Tensor | None) -> Tensor:
         """All planes, normalised and with zeros past the valid frames, from the static features [N, rows, T]."""
         features = self._with_slopes(static, num_frames) if self.settings.kind == "mfcc" else static
         if self.settings.normalise == "cmvn":
@@ -126,12 +125,12 @@ class FrontEnd(nn.Module):
             features = features.masked_fill(past[:, None], 0.0)
         return features
 
-    def _with_slopes(self, static: Tensor, num_frames: Optional[Tensor]) -> Tensor:
-        """Static, delta and delta-delta planes [N, 3 rows, T]; the slope's slope is the same operator again (eq. 10)."""
+    def _with_slopes(self, static: Tensor, num_frames: Tensor | None) -> Tensor:
+        """Static, delta and delta-delta planes [N, 3 rows, T]; the last is the slope of the slope (eq. 10)."""
         delta = self._slope(static, num_frames)
         return torch.cat([static, delta, self._slope(delta, num_frames)], dim=1)
 
-    def _slope(self, rows: Tensor, num_frames: Optional[Tensor]) -> Tensor:
+    def _slope(self, rows: Tensor, num_frames: Tensor | None) -> Tensor:
         """Regression slope over 2K+1 frames [N, rows, T] (eq. 9); the first and last valid frame are replicated."""
         width, num = self.settings.delta_width, rows.shape[2]
         if num_frames is None:
@@ -143,11 +142,8 @@ class FrontEnd(nn.Module):
             padded = rows.gather(2, at[:, None].expand(-1, rows.shape[1], -1))
         slope = None
         for k, weight in enumerate(filterbank.slope_weights(width).tolist(), start=1):
-            ahead, behind = padded[:, :, width + k:width + k + num], padded[:, :, width - k:width - k + num]
-            if slope is None:
-                slope = torch.sub(ahead, behind).mul_(weight)
-            else:
-                slope = slope.add_(ahead, alpha=weight).sub_(behind, alpha=weight)
+            rise = padded[:, :, width + k:width + k + num] - padded[:, :, width - k:width - k + num]
+            slope = rise.mul_(weight) if slope is None else slope.add_(rise, alpha=weight)
         return slope
 
     def _tables_for(self, like: Tensor, dtype: torch.dtype) -> dict:
@@ -155,8 +151,8 @@ class FrontEnd(nn.Module):
         key = (like.device, like.dtype, dtype)
         if key not in self._tables:
             s = self.settings
-            window = np.zeros(s.n_fft)
-            window[: s.frame_samples] = (filterbank.hann if s.kind == "spectrogram" else filterbank.hamming)(s.frame_samples)
+            shape = filterbank.hann if s.kind == "spectrogram" else filterbank.hamming
+            window = np.pad(shape(s.frame_samples), (0, s.n_fft - s.frame_samples))
             tables = {"window": (window, like.dtype)}
             if s.kind != "spectrogram":
                 mel = filterbank.mel_filters(s.num_mels, s.n_fft, s.sample_rate_hz, s.fmin_hz, s.fmax_hz)
@@ -270,7 +266,7 @@ def _compressed(parts: Tensor) -> Tensor:
     return torch.where(nonzero, torch.where(nonzero, size, 1.0).pow(_COMPRESSION), 0.0) * parts.sign()
 
 
-def _cmvn(features: Tensor, num_frames: Optional[Tensor]) -> Tensor:
+def _cmvn(features: Tensor, num_frames: Tensor | None) -> Tensor:
     """Rows [N, C, T] with mean 0 and variance 1 over the valid frames; population variance, sqrt(var + 1e-8)."""
     features = features - features[:, :, :1]  # a constant row becomes exactly 0, which the division would not forgive
     if num_frames is None:

@@ -3,16 +3,15 @@
 import math
 import warnings
 from dataclasses import dataclass
-from typing import Optional
 
 KINDS = ("mfcc", "logmel", "spectrogram")
 NORMALISATIONS = ("none", "cmvn")
 
 # What a field left at None becomes, by kind: the three published front-ends.
 _BY_KIND = {
-    "mfcc": dict(preemphasis=0.95, frame_ms=25.0, hop_ms=12.5, normalise="none"),
-    "logmel": dict(preemphasis=0.95, frame_ms=25.0, hop_ms=10.0, normalise="cmvn"),
-    "spectrogram": dict(preemphasis=0.0, frame_ms=25.0, hop_ms=10.0, normalise="none"),
+    "mfcc": {"preemphasis": 0.95, "frame_ms": 25.0, "hop_ms": 12.5, "normalise": "none"},
+    "logmel": {"preemphasis": 0.95, "frame_ms": 25.0, "hop_ms": 10.0, "normalise": "cmvn"},
+    "spectrogram": {"preemphasis": 0.0, "frame_ms": 25.0, "hop_ms": 10.0, "normalise": "none"},
 }
 
 
@@ -33,17 +32,17 @@ class AudioSettings:
 
     kind: str = "mfcc"
     sample_rate_hz: int = 16000
-    preemphasis: Optional[float] = None
-    frame_ms: Optional[float] = None
-    hop_ms: Optional[float] = None
-    n_fft: Optional[int] = None
+    preemphasis: float | None = None
+    frame_ms: float | None = None
+    hop_ms: float | None = None
+    n_fft: int | None = None
     num_mels: int = 64
     num_mfcc: int = 40
     fmin_hz: float = 0.0
-    fmax_hz: Optional[float] = None
+    fmax_hz: float | None = None
     log_floor: float = 1e-10
     delta_width: int = 2
-    normalise: Optional[str] = None
+    normalise: str | None = None
 
     def __post_init__(self):
         if self.kind not in KINDS:
@@ -129,8 +128,8 @@ def _check(s: AudioSettings) -> None:
         raise ValueError(f"normalise is {s.normalise!r}; choose one of {', '.join(NORMALISATIONS)}")
     if s.n_fft < s.frame_samples:
         raise ValueError(
-            f"n_fft is {s.n_fft} but a frame of {s.frame_ms:g} ms at {s.sample_rate_hz} Hz has {s.frame_samples} samples; "
-            f"raise n_fft to at least {s.frame_samples} or shorten frame_ms"
+            f"n_fft is {s.n_fft} but a frame of {s.frame_ms:g} ms at {s.sample_rate_hz} Hz has {s.frame_samples} "
+            f"samples; raise n_fft to at least {s.frame_samples} or shorten frame_ms"
         )
     if s.hop_samples > s.frame_samples:
         raise ValueError(
@@ -159,6 +158,6 @@ def _check_bands(s: AudioSettings) -> None:
     empty = empty_filters(s.num_mels, s.n_fft, s.sample_rate_hz, s.fmin_hz, s.fmax_hz)
     if empty:
         raise ValueError(
-            f"num_mels is {s.num_mels}: {empty} of the filters would fall between the bins of a {s.n_fft}-point FFT and "
-            f"hear nothing; use n_fft={2 * s.n_fft} (or more), or fewer bands"
+            f"num_mels is {s.num_mels}: {empty} of the filters would fall between the bins of a {s.n_fft}-point FFT "
+            f"and hear nothing; use n_fft={2 * s.n_fft} (or more), or fewer bands"
         )

@@ -1,6 +1,5 @@
-"""Finds the stretches of a recording that hold speech: where several bands rise together above their own noise floor."""
+"""Finds the stretches of a recording that hold speech: where bands rise together above their own noise floor."""
 
-from typing import List, Tuple
 
 import numpy as np
 
@@ -19,7 +18,7 @@ _CLOSE_S, _OPEN_S = 0.200, 0.080  # pauses shorter than this are closed, bursts 
 _CHUNK_FRAMES = 4096
 
 
-def speech_spans(samples, sample_rate_hz: int, *, detector: str = "own") -> List[Tuple[float, float]]:
+def speech_spans(samples, sample_rate_hz: int, *, detector: str = "own") -> list[tuple[float, float]]:
     """The spans (start_s, end_s) of `samples` [S] that hold speech, in order; an empty list if none does.
 
     "own" is deterministic and needs numpy only; noise floors are percentiles over the samples given, so 2 to 60 s at a
@@ -60,7 +59,7 @@ def speech_frames(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     return _without_short_runs(speech, round(_OPEN_S / _HOP_S), value=True)
 
 
-def _levels(samples: np.ndarray, sample_rate_hz: int) -> Tuple[np.ndarray, np.ndarray]:
+def _levels(samples: np.ndarray, sample_rate_hz: int) -> tuple[np.ndarray, np.ndarray]:
     """Levels in dB re full scale of every frame: by band [T, bands], and of all bands together [T]."""
     frame, hop = round(_FRAME_S * sample_rate_hz), max(1, round(_HOP_S * sample_rate_hz))
     n_fft = 1 << (frame - 1).bit_length()
@@ -114,13 +113,13 @@ def _without_short_runs(speech: np.ndarray, least: int, *, value: bool) -> np.nd
     return speech
 
 
-def _runs(flags: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def _runs(flags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Starts and ends of the runs of True in [T]."""
     edges = np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8))
     return np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
 
 
-def _silero_spans(samples: np.ndarray, sample_rate_hz: int) -> List[Tuple[float, float]]:
+def _silero_spans(samples: np.ndarray, sample_rate_hz: int) -> list[tuple[float, float]]:
     """The spans that the silero network finds; its models come inside its package."""
     try:
         import silero_vad
@@ -134,6 +133,6 @@ def _silero_spans(samples: np.ndarray, sample_rate_hz: int) -> List[Tuple[float,
         import soxr
 
         wave, sample_rate_hz = soxr.resample(wave, sample_rate_hz, 16000), 16000
-    stamps = silero_vad.get_speech_timestamps(torch.from_numpy(np.ascontiguousarray(wave)), silero_vad.load_silero_vad(),
-                                              sampling_rate=sample_rate_hz)
+    wave, model = torch.from_numpy(np.ascontiguousarray(wave)), silero_vad.load_silero_vad()
+    stamps = silero_vad.get_speech_timestamps(wave, model, sampling_rate=sample_rate_hz)
     return [(stamp["start"] / sample_rate_hz, stamp["end"] / sample_rate_hz) for stamp in stamps]

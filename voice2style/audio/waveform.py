@@ -1,7 +1,7 @@
-"""Reads recordings of any rate and channel count as mono float32, whole or in blocks, and says what is odd about them."""
+"""Reads recordings of any rate and channel count as mono float32, whole or in blocks, and says what is odd."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Iterator, List, Optional, Tuple
 
 import numpy as np
 
@@ -23,7 +23,7 @@ class Waveform:
 
     samples: np.ndarray
     sample_rate_hz: int
-    findings: Tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -31,7 +31,7 @@ class Waveform:
         return len(self.samples) / self.sample_rate_hz
 
 
-def read(path, sample_rate_hz: int = 16000, *, max_seconds: Optional[float] = MAX_SECONDS) -> Waveform:
+def read(path, sample_rate_hz: int = 16000, *, max_seconds: float | None = MAX_SECONDS) -> Waveform:
     """The recording at `path` as mono at `sample_rate_hz`; of a longer one the first `max_seconds` (None: all).
 
     Length round(n * sample_rate_hz / rate). ValueError, with path, cause and remedy, for what cannot be used.
@@ -41,7 +41,7 @@ def read(path, sample_rate_hz: int = 16000, *, max_seconds: Optional[float] = MA
     return Waveform(samples, sample_rate_hz, tuple(parts.findings))
 
 
-def blocks(path, sample_rate_hz: int = 16000, block_s: float = 30.0, *, max_seconds: Optional[float] = None) -> "Blocks":
+def blocks(path, sample_rate_hz: int = 16000, block_s: float = 30.0, *, max_seconds: float | None = None) -> "Blocks":
     """The same samples as `read` gives, as an iterator of blocks [block_s * rate] float32 (the last one is shorter).
 
     Memory stays bounded whatever the length: a first pass looks for faults (`.findings`, `.seconds` are known before
@@ -121,7 +121,7 @@ def _resample(parts: Iterator[np.ndarray], rate_in: int, rate_out: int) -> Itera
 class _Survey:
     """What the first pass over a recording finds."""
 
-    max_frames: Optional[int]
+    max_frames: int | None
     num_frames: int = 0
     more: bool = False  # whether frames follow after max_frames
     peak: float = 0.0
@@ -131,10 +131,10 @@ class _Survey:
     mono_sum: float = 0.0
     mono_square: float = 0.0
     channel_square: np.ndarray = 0.0  # [channels]
-    loudest: Optional[int] = None  # the one channel to use, where the mean of all cancels
+    loudest: int | None = None  # the one channel to use, where the mean of all cancels
     offset: float = 0.0  # constant part to take off
     scale: float = 1.0
-    kept: Optional[List[np.ndarray]] = field(default_factory=list)
+    kept: list[np.ndarray] | None = field(default_factory=list)
 
     def add(self, block: np.ndarray) -> None:
         """Take a decoded block [frames, channels] into account."""
@@ -170,14 +170,14 @@ class _Survey:
 
 
 def _mean_of_channels(block: np.ndarray) -> np.ndarray:
-    """The mean of [frames, channels] over the channels, float32; column by column, as numpy is slow along short axes."""
+    """The mean of [frames, channels] over the channels; column by column, as numpy is slow along short axes."""
     total = block[:, 0]
     for channel in range(1, block.shape[1]):
         total = total + block[:, channel]
     return total if block.shape[1] == 1 else total * np.float32(1 / block.shape[1])
 
 
-def _limited(source: Source, max_frames: Optional[int]) -> Iterator[np.ndarray]:
+def _limited(source: Source, max_frames: int | None) -> Iterator[np.ndarray]:
     """Decoded blocks [frames, channels], `max_frames` in all (None: every one)."""
     left = max_frames
     for block in source.blocks():
@@ -190,7 +190,7 @@ def _limited(source: Source, max_frames: Optional[int]) -> Iterator[np.ndarray]:
             return
 
 
-def _survey(source: Source, max_seconds: Optional[float]) -> _Survey:
+def _survey(source: Source, max_seconds: float | None) -> _Survey:
     """The first pass: levels, faults, and how to make one channel of it. ValueError for what cannot be used."""
     limit = None if max_seconds is None else max(1, round(max_seconds * source.sample_rate_hz))
     survey = _Survey(limit)
@@ -227,7 +227,7 @@ def _decide(survey: _Survey, source: Source) -> None:
         survey.scale = 1.0 / survey.peak
 
 
-def _findings(source: Source, survey: _Survey, sample_rate_hz: int) -> List[str]:
+def _findings(source: Source, survey: _Survey, sample_rate_hz: int) -> list[str]:
     """Everything worth a warning, one plain sentence each."""
     found, rate = [], source.sample_rate_hz
     declared = source.declared_frames
@@ -235,8 +235,8 @@ def _findings(source: Source, survey: _Survey, sample_rate_hz: int) -> List[str]
         total = f" of {declared / rate:.0f} s" if declared else ""
         found.append(f"only the first {survey.num_frames / rate:.0f} s{total} are used")
     elif declared and survey.num_frames < declared:
-        found.append(f"shorter than its header says: {survey.num_frames / rate:.2f} of {declared / rate:.2f} s could be "
-                     f"read; the file may be cut")
+        found.append(f"shorter than its header says: {survey.num_frames / rate:.2f} of {declared / rate:.2f} s "
+                     f"could be read; the file may be cut")
     if rate < sample_rate_hz:
         found.append(f"no energy above {rate / 2000:g} kHz (recorded at {rate} Hz); details of the voice are missing")
     if survey.peak > 1.0:

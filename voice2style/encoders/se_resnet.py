@@ -1,13 +1,12 @@
 """The audio processor: an 18-layer residual network with squeeze and excitation, from features to W+ offsets.
 
 Clips of different lengths share a batch: after every layer that could carry something past a clip's end, the positions
-there are set to what the layer's zero padding would have been, and every mean counts valid positions only. So a clip gives the
-same numbers alone and beside longer ones. In training mode the batch statistics too are taken over valid positions.
+there are set to what the layer's own padding would have been, and every mean counts valid positions only. So a clip
+gives the same numbers alone and beside longer ones. In training, batch statistics too are those of valid positions.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +23,7 @@ class SEResNetSettings:
     """Settings of the audio processor.
 
     num_ws w_dim   L and D of the output; num_ws = 2 log2(resolution) - 2
-    planes rows    the features' C is planes * rows: 3 * num_mfcc for mfcc, 1 * num_mels for logmel, 2 * bins for spectrogram
+    planes rows    C of the features is planes * rows: 3 * num_mfcc of mfcc, 1 * num_mels, 2 * bins of a spectrogram
     base_width     channels of the first stage; the others have 2, 4 and 8 times as many (published: 64)
     embed_dim      size of the voice embedding
     reduction      r of squeeze and excitation (at least 4 hidden units are kept)
@@ -61,7 +60,7 @@ class SEResNet(nn.Module):
     `embedding_of` finishes. Only the gates of squeeze and excitation then see one segment at a time.
     """
 
-    def __init__(self, settings: SEResNetSettings, *, generator: Optional[torch.Generator] = None):
+    def __init__(self, settings: SEResNetSettings, *, generator: torch.Generator | None = None):
         super().__init__()
         self.settings = s = settings
         widths = [s.base_width * factor for factor in _WIDTH_FACTORS]
@@ -79,15 +78,15 @@ class SEResNet(nn.Module):
         self.head = nn.Linear(s.embed_dim, s.num_ws * s.w_dim)
         self._initialise(generator)
 
-    def forward(self, features: Tensor, lengths: Optional[Tensor] = None) -> Tensor:
+    def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Offsets [N, L, D]; `lengths` [N] are the valid frames of each clip (None: all T)."""
         return self.offsets(self.embed(features, lengths))
 
-    def embed(self, features: Tensor, lengths: Optional[Tensor] = None) -> Tensor:
+    def embed(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
         """The voice embedding [N, embed_dim]."""
         return self.embedding_of(*self.pooled(features, lengths))
 
-    def pooled(self, features: Tensor, lengths: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+    def pooled(self, features: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Sum over valid positions [N, 8 base_width] of the last stage, and how many there were [N, 1]."""
         x, valid = self._planes_of(features, lengths)
         x = self._masked_stem(x, valid)
@@ -105,7 +104,7 @@ class SEResNet(nn.Module):
         """Offsets [N, L, D] of embeddings [N, embed_dim]."""
         return self.head(embedding).unflatten(1, (self.settings.num_ws, self.settings.w_dim))
 
-    def _planes_of(self, features: Tensor, lengths) -> Tuple[Tensor, "Valid"]:
+    def _planes_of(self, features: Tensor, lengths) -> tuple[Tensor, "Valid"]:
         """Features as an image [N, planes, rows, T], zero past each clip's end, and what is valid in it."""
         s = self.settings
         num_rows = s.planes * s.rows
@@ -132,7 +131,7 @@ class SEResNet(nn.Module):
         x = F.max_pool2d(valid.masked(x, -math.inf), 3, stride=2, padding=1)
         return valid.halved().masked(x)
 
-    def _initialise(self, generator: Optional[torch.Generator]) -> None:
+    def _initialise(self, generator: torch.Generator | None) -> None:
         """He initialisation of the convolutions; a head of zeros, so that the offsets start at 0."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -158,7 +157,7 @@ class Block(nn.Module):
         self.shortcut = None if same else nn.Conv2d(before, width, 1, stride=stride, bias=False)
         self.shortcut_norm = None if same else MaskedBatchNorm(width)
 
-    def forward(self, x: Tensor, valid: "Valid", act) -> Tuple[Tensor, "Valid"]:
+    def forward(self, x: Tensor, valid: "Valid", act) -> tuple[Tensor, "Valid"]:
         """[N, before, H, T] -> [N, width, ceil(H / stride), ceil(T / stride)] and what is valid in it."""
         valid = valid.halved() if self.stride == 2 else valid
         y = valid.masked(act(self.norm1(self.conv1(x), valid)))
@@ -212,7 +211,7 @@ class MaskedBatchNorm(nn.BatchNorm2d):
 class Valid:
     """Which positions along T belong to the clips: `lengths` [N], or None when all do."""
 
-    def __init__(self, lengths: Optional[Tensor]):
+    def __init__(self, lengths: Tensor | None):
         self.lengths = lengths
 
     def halved(self) -> "Valid":

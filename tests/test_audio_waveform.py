@@ -1,0 +1,207 @@
+"""Reading recordings: rates, channels, blocks, and a plain word for every malformed file."""
+
+import struct
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from voice2style.audio import waveform
+
+
+def noise(num_frames, num_channels=1, seed=0, level=0.1):
+    """[frames, channels] float32."""
+    return (np.random.RandomState(seed).randn(num_frames, num_channels) * level).clip(-0.9, 0.9).astype(np.float32)
+
+
+def write(path, samples, rate=16000, **how):
+    soundfile.write(path, samples, rate, **how)
+    return path
+
+
+@pytest.fixture
+def wav_bytes(tmp_path):
+    return write(tmp_path / "good.wav", noise(8000)).read_bytes()
+
+
+def put(path, content):
+    path.write_bytes(content)
+    return path
+
+
+def test_samples_of_the_wanted_rate_come_unchanged(tmp_path):
+    samples = noise(5000)
+    got = waveform.read(write(tmp_path / "a.wav", samples, subtype="FLOAT"))
+    assert np.array_equal(got.samples, samples[:, 0]) and got.samples.dtype == np.float32
+    assert (got.sample_rate_hz, got.seconds, got.findings) == (16000, 5000 / 16000, ())
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.aiff"])
+def test_formats(tmp_path, name):
+    got = waveform.read(write(tmp_path / name, noise(16000)))
+    assert len(got.samples) == 16000 and got.findings == ()
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000, 192000])
+def test_resampling_keeps_a_tone_and_the_length(tmp_path, rate):
+    num = 2 * rate + 7
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(num) / rate)
+    got = waveform.read(write(tmp_path / "a.wav", tone, rate, subtype="FLOAT"))
+    assert len(got.samples) == round(num * 16000 / rate)
+    inside = slice(1000, -1000)
+    expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(len(got.samples)) / 16000)
+    assert np.abs(got.samples - expected)[inside].max() < 1e-4
+    assert any("no energy above 4 kHz" in found for found in got.findings) == (rate == 8000)
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+@pytest.mark.parametrize("block_s", [0.01, 0.5, 1.3, 100])
+def test_blocks_are_the_whole_reading_cut_up(tmp_path, rate, block_s, monkeypatch):
+    path = write(tmp_path / "a.flac", noise(3 * rate + 11, 2), rate)
+    whole = waveform.read(path)
+    monkeypatch.setattr(waveform, "_KEPT_VALUES", 1000)  # as for a recording too long to keep
+    blocks = waveform.blocks(path, block_s=block_s)
+    assert blocks.num_samples == len(whole.samples) == round((3 * rate + 11) * 16000 / rate)
+    parts = list(blocks)
+    assert {len(part) for part in parts[:-1]} <= {round(block_s * 16000)}
+    assert np.abs(np.concatenate(parts) - whole.samples).max() < 1e-6
+    assert np.abs(next(blocks) - parts[0]).max() == 0  # and once more from the start
+    assert np.array_equal(soxr.resample(waveform.read(path, rate).samples, rate, 16000), whole.samples)
+
+
+def test_long_recordings_are_cut_and_say_so(tmp_path):
+    path = write(tmp_path / "a.wav", noise(32000))
+    got = waveform.read(path, max_seconds=0.5)
+    assert len(got.samples) == 8000 and got.findings == ("only the first 0 s of 2 s are used",)
+    assert len(waveform.read(path, max_seconds=2).samples) == 32000 and not waveform.read(path, max_seconds=2).findings
+
+
+def test_channels_are_averaged(tmp_path):
+    samples = noise(4000, 6)
+    got = waveform.read(write(tmp_path / "a.wav", samples, subtype="FLOAT")).samples
+    assert np.abs(got - samples.mean(axis=1)).max() < 1e-7
+
+
+def test_opposite_phase_uses_the_louder_channel(tmp_path):
+    left = noise(8000)[:, 0]
+    samples = np.stack([-0.95 * left, left], axis=1)
+    got = waveform.read(write(tmp_path / "a.wav", samples, subtype="FLOAT"))
+    assert np.array_equal(got.samples, left)
+    assert "opposite phase" in got.findings[0] and "only channel 2" in got.findings[0]
+
+
+def test_clipping_is_reported_with_its_share(tmp_path):
+    samples = (noise(16000, level=0.3) * 10).clip(-1, 1)
+    share = np.mean(np.abs(samples) >= 0.999)
+    got = waveform.read(write(tmp_path / "a.wav", samples))
+    assert got.findings == (f"clipping: {share:.1%} of the samples are at full scale",)
+
+
+def test_too_loud_floats_are_scaled_down(tmp_path):
+    samples = noise(8000)
+    got = waveform.read(write(tmp_path / "a.wav", samples / np.abs(samples).max() * 4, subtype="FLOAT"))
+    assert np.abs(got.samples).max() == pytest.approx(1) and "peaks at 4 times full scale" in got.findings[0]
+
+
+def test_an_offset_is_taken_off_and_silence_named(tmp_path):
+    got = waveform.read(write(tmp_path / "a.wav", noise(16000) * 0.1 + 0.5, subtype="FLOAT"))
+    assert abs(got.samples.mean()) < 1e-4 and "constant offset of 0.500" in got.findings[0]
+    constant = waveform.read(write(tmp_path / "b.wav", np.full(8000, 0.25), subtype="FLOAT"))
+    assert np.abs(constant.samples).max() < 1e-6 and any("only a constant offset" in f for f in constant.findings)
+    silent = waveform.read(write(tmp_path / "c.wav", np.zeros(8000)))
+    assert "silence" in silent.findings[0] and not silent.samples.any()
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+def test_a_single_sample_is_still_a_clip(tmp_path, rate):
+    got = waveform.read(write(tmp_path / "a.wav", np.array([0.25]), rate, subtype="FLOAT")).samples
+    assert len(got) >= 1 and np.isfinite(got).all()
+
+
+def test_a_cut_wav_is_read_with_a_warning(tmp_path, wav_bytes):
+    half = waveform.read(put(tmp_path / "half.wav", wav_bytes[: len(wav_bytes) // 2]))
+    assert 3900 < len(half.samples) < 4001 and "shorter than its header says: 0.25 of 0.50 s" in half.findings[0]
+    lying = waveform.read(put(tmp_path / "lying.wav", wav_bytes[:40] + struct.pack("<I", 10 ** 8) + wav_bytes[44:]))
+    assert len(lying.samples) == 8000 and "shorter than its header" in lying.findings[0]
+    streamed = waveform.read(put(tmp_path / "streamed.wav", wav_bytes[:40] + b"\xff" * 4 + wav_bytes[44:]))
+    assert len(streamed.samples) == 8000 and not streamed.findings
+
+
+def test_a_cut_mp3_is_read_with_a_warning(tmp_path):
+    whole = write(tmp_path / "a.mp3", noise(32000)).read_bytes()
+    got = waveform.read(put(tmp_path / "cut.mp3", whole[: len(whole) // 2]))
+    assert 1000 < len(got.samples) < 31000 and "the file may be cut" in got.findings[0]
+
+
+@pytest.mark.parametrize("name, change, words", [
+    ("empty.wav", lambda b: b"", "is empty .0 bytes.; record"),
+    ("text.wav", lambda b: b"hello there\n" * 30, "not an audio file soundfile can read .first bytes 'hello th'"),
+    ("random.wav", lambda b: bytes(range(7, 256)) * 4, "not an audio file soundfile can read"),
+    ("film.mp4", lambda b: b"\0\0\0\x20ftypisom" + bytes(500), r"MP4, M4A or a video .*install 'voice2style\[av\]'"),
+    ("samples.raw", lambda b: b[44:], "raw samples without a header"),
+    ("cut.wav", lambda b: b[:30], "truncated WAV header"),
+    ("stub.wav", lambda b: b[:9], "truncated WAV header"),
+    ("rate0.wav", lambda b: b[:24] + bytes(4) + b[28:], "invalid header .1 channels at 0 Hz."),
+    ("channels0.wav", lambda b: b[:22] + bytes(2) + b[24:], "invalid header .0 channels"),
+    ("size0.wav", lambda b: b[:40] + bytes(4) + b[44:], "contains no samples"),
+    ("none.wav", lambda b: b[:44], "contains no samples"),
+])
+def test_malformed_files_are_named_with_cause_and_remedy(tmp_path, wav_bytes, name, change, words, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)  # as where the extra is not installed
+    path = put(tmp_path / name, change(wav_bytes))
+    with pytest.raises(ValueError, match=words) as caught:
+        waveform.read(path)
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name, keep, words", [("a.flac", 0.5, "damaged"), ("a.flac", 0.002, "damaged or truncated"),
+                                               ("a.ogg", 0.5, "contains no samples"), ("a.ogg", 0.002, "damaged")])
+def test_cut_compressed_files(tmp_path, name, keep, words):
+    whole = write(tmp_path / name, noise(16000)).read_bytes()
+    with pytest.raises(ValueError, match=words):
+        waveform.read(put(tmp_path / f"cut-{name}", whole[: max(20, int(len(whole) * keep))]))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_non_finite_samples_are_counted_and_located(tmp_path, bad):
+    samples = noise(16000)
+    samples[8000:8003] = bad
+    path = write(tmp_path / "a.wav", samples, subtype="FLOAT")
+    with pytest.raises(ValueError, match=r"3 non-finite samples \(NaN or Inf\), first at 0.500 s"):
+        waveform.read(path)
+
+
+def test_missing_files_and_directories(tmp_path):
+    with pytest.raises(ValueError, match="no such file"):
+        waveform.read(tmp_path / "nothing.wav")
+    with pytest.raises(ValueError, match="is a directory"):
+        waveform.read(tmp_path)
+
+
+@pytest.mark.parametrize("wishes, words", [({"sample_rate_hz": 0}, "sample_rate_hz is 0"),
+                                           ({"block_s": 0}, "block_s is 0"),
+                                           ({"max_seconds": -1}, "max_seconds is -1")])
+def test_impossible_wishes_are_refused(tmp_path, wishes, words):
+    path = write(tmp_path / "a.wav", noise(100))
+    with pytest.raises(ValueError, match=words):
+        waveform.blocks(path, **wishes)
+
+
+def test_m4a_through_pyav(tmp_path):
+    av = pytest.importorskip("av")
+    path = tmp_path / "a.m4a"
+    tone = (0.5 * np.sin(2 * np.pi * 440 * np.arange(44100) / 44100)).astype(np.float32)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100, layout="mono")
+        for at in range(0, 44100, 1024):
+            frame = av.AudioFrame.from_ndarray(tone[None, at:at + 1024], format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 44100, at
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    got = waveform.read(path).samples
+    assert abs(len(got) - 16000) < 1200
+    assert np.argmax(np.abs(np.fft.rfft(got[2000:10000]))) == pytest.approx(440 / 2, abs=1)
+    with pytest.raises(ValueError, match="soundfile or PyAV"):
+        waveform.read(put(tmp_path / "bad.m4a", path.read_bytes()[:200]))
