@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from dnnlib.settings import from_dict, to_dict
+from torch_utils.ops.bias_act import bias_act
+from torch_utils.ops.modulated_conv import modulated_conv2d
 from voice2style.generators import GENERATORS
-from voice2style.generators.stylegan2 import Generator, GeneratorSettings, channel_table
+from voice2style.generators.stylegan2 import Generator, GeneratorSettings, Noise, channel_table
 
 SMALL = GeneratorSettings(img_resolution=16, channels=(8, 6, 4), z_dim=10, w_dim=12, mapping_layers=2)
 
@@ -235,3 +237,14 @@ def test_errors_name_what_came_and_what_is_allowed():
         network.synthesis(random(2, 5, 12))
     with pytest.raises(ValueError, match=r"noise_mode is 'loud'; allowed: random, const, none"):
         network.synthesis(codes(network), noise_mode="loud")
+
+
+@pytest.mark.parametrize("activation", ["lrelu", "tanh"])
+def test_a_layer_by_hand(activation):
+    """Convolution, then noise, then bias, then activation, then gain, then the clamp, which the gain scales too."""
+    network = build(activation=activation, conv_clamp=1.5)
+    layer, noise = network.synthesis.b8.conv1, Noise("const", random(2), [], None)
+    x, w = random(2, 6, 8, 8), random(2, 12)
+    y = modulated_conv2d(x, layer.weight, layer.affine(w), padding=1) + layer.noise_const * layer.noise_strength
+    wanted = bias_act(y, layer.bias, act=activation) * 0.5
+    torch.testing.assert_close(layer(x, w, noise, gain=0.5), wanted.clamp(-0.75, 0.75))
