@@ -34,8 +34,10 @@ from dnnlib.command_line import BOOL, Door
 @click.option("-n", "--dry-run", is_flag=True, help="Print the whole configuration as JSON and stop.")
 def main(**options):
     """Train a generator on faces, a trait probe on faces, or the voice path onto a frozen generator."""
+    from torch_utils.allocator import keep_freed_memory
     from training.configure import configure
 
+    keep_freed_memory()
     settings = configure(**{name: options[name] for name in (
         "task", "data", "cfg", "kimg", "steps", "batch", "gamma", "mirror", "precision", "snap", "tick", "resolution",
         "seed")})

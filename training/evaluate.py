@@ -15,6 +15,7 @@ from torch_utils.random_streams import numpy_stream
 from training.dataset import Dataset
 from training.probe_loop import trait_table
 from voice2style.demo.traits import TRAITS
+from voice2style.listening import listen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +55,8 @@ def judge_world(model, *, data, judge_path, split="test", psi=1.0, most=None, se
         raise ValueError(f'"{data}" has {len(rows)} people with voice and face in the split "{split}"; 2 are needed.')
     drawn, real = [], []
     for row in tqdm(rows, desc="Judging", unit="person", disable=None):
-        wave = torch.from_numpy(dataset.read_voice(row))
-        drawn.append(judge(model.synthesis(model.truncate(model.codes(wave), psi)).clamp(-1, 1))[0])
+        ws = listen(model, torch.from_numpy(dataset.read_voice(row))).codes
+        drawn.append(judge(model.synthesis(model.truncate(ws, psi)).clamp(-1, 1))[0])
         picture = torch.from_numpy(np.array(dataset.read_face(faces[row["person"]])))
         real.append(judge(to_float(picture.permute(2, 0, 1))[None])[0])
     names = judge.settings.traits

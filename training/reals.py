@@ -36,8 +36,8 @@ class RealFaces:
             raise ValueError(f'"{dataset.path}" has no faces in the split "{split}".')
         height, width = dataset.read_face(rows[0]).shape[:2]
         if (height, width) != (resolution, resolution):
-            raise ValueError(f'"{dataset.path}" holds {width}x{height} faces, this run needs {resolution}x{resolution}; '
-                             "choose the --cfg of that resolution or build the dataset again.")
+            raise ValueError(f'"{dataset.path}" holds {width}x{height} faces, this run needs '
+                             f"{resolution}x{resolution}; build the dataset in that size.")
         self.images = torch.empty([len(rows), channels, resolution, resolution], dtype=torch.uint8)
         for place, row in enumerate(tqdm(rows, desc="Reading faces", unit="img", disable=None)):
             self.images[place] = torch.from_numpy(np.array(dataset.read_face(row))).permute(2, 0, 1)

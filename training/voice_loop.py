@@ -18,6 +18,7 @@ from training.reals import EndlessOrder
 from training.run_folder import Averages, RunFolder, tick_line
 from training.voice_step import VoiceStep
 from voice2style.audio import AudioSettings, FrontEnd
+from voice2style.audio.voice_activity import speech_spans
 from voice2style.card import Card, Part
 from voice2style.discriminator import Discriminator, DiscriminatorSettings
 from voice2style.encoders import ENCODERS
@@ -28,13 +29,13 @@ _PCM = 32767
 
 
 class Voices:
-    """The clips of one split as 16-bit samples in memory; batches are crops of one length."""
+    """The speech of one split's clips as 16-bit samples in memory, pauses left out as in inference; batches are crops."""
 
     def __init__(self, dataset, split, *, crop_s, seed):
         self.rows = dataset.voices(split)
         if not self.rows:
             raise ValueError(f'"{dataset.path}" has no voices in the split "{split}"; --task voice needs them.')
-        self.clips = [np.round(dataset.read_voice(row) * _PCM).astype(np.int16)
+        self.clips = [_speech_of(dataset, row)
                       for row in tqdm(self.rows, desc=f"Reading {split} voices", unit="clip", disable=None)]
         self.size = int(crop_s * self.rows[0].get("sample_rate_hz", 16000))
         self.order, self.seed = EndlessOrder(len(self.rows), seed, "voices"), seed
@@ -55,6 +56,13 @@ class Voices:
             clip = np.tile(clip, -(-self.size // len(clip)))
         start = int(place * (len(clip) - self.size))
         return clip[start:start + self.size].astype(np.float32) / _PCM
+
+
+def _speech_of(dataset, row):  # -> int16 [S]
+    samples = dataset.read_voice(row)
+    rate = row.get("sample_rate_hz", 16000)
+    parts = [samples[round(start_s * rate):round(end_s * rate)] for start_s, end_s in speech_spans(samples, rate)]
+    return np.round((np.concatenate(parts) if parts else samples) * _PCM).astype(np.int16)
 
 
 def build_model(settings, network):

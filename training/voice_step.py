@@ -1,4 +1,4 @@
-"""One iteration of voice training: clip -> W+ codes -> frozen generator -> traits the picture shows, against the truth."""
+"""One iteration of voice training: clip -> W+ codes -> frozen generator -> traits that the picture shows -> loss."""
 
 import math
 
@@ -50,4 +50,4 @@ class VoiceStep:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.encoder.parameters(), 1.0)
         self.optimiser.step()
-        return {f"Loss/voice/{name}": value.detach() for name, value in terms.items()} | {"Loss/voice/all": loss.detach()}
+        return {f"Loss/voice/{name}": value.detach() for name, value in {**terms, "all": loss}.items()}
