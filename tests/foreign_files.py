@@ -2,9 +2,12 @@
 
 import collections
 import io
+import json
 import math
 import pickle
 import types
+import warnings
+import zipfile
 
 import numpy as np
 import torch
@@ -313,3 +316,40 @@ def rosinality_discriminator(discriminator):
         for part in ("",) if "." in ours else (".weight", ".bias"):
             out[theirs + part] = t[f"b4.{ours}{part}"]
     return out
+
+
+# ---- for attacks ----
+
+
+def small_generator():
+    """A generator of 8x8 pixels with random weights."""
+    from voice2style.generators.stylegan2 import Generator, GeneratorSettings
+
+    torch.manual_seed(5)
+    return Generator(GeneratorSettings(img_resolution=8, channels=(4, 4), z_dim=4, w_dim=4, mapping_layers=1)).requires_grad_(False)
+
+
+def nested_stream(tensor):
+    """The bytes that torch's own pickling hands to torch.storage._load_from_bytes."""
+    return tensor.storage().__reduce__()[1][0]
+
+
+def rezip(source, dest, *, compressed=False, extra=(), change=lambda name, data: data):
+    """Copies an archive entry by entry, with changes."""
+    with warnings.catch_warnings(), zipfile.ZipFile(source) as old:
+        warnings.simplefilter("ignore")  # of duplicate names, which are wanted here
+        with zipfile.ZipFile(dest, "w", zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED) as new:
+            for info in old.infolist():
+                data = change(info.filename, old.read(info))
+                if data is not None:
+                    new.writestr(info.filename, data)
+            for name, data in extra:
+                new.writestr(name, data)
+    return dest
+
+
+def write_safetensors(path, header, data, *, declared=None):
+    """A .safetensors file with any header, and any declared length of it."""
+    text = header.encode() if isinstance(header, str) else json.dumps(header).encode()
+    path.write_bytes((len(text) if declared is None else declared).to_bytes(8, "little") + text + data)
+    return path

@@ -17,26 +17,37 @@ from voice2style.layers import DEFAULT_FILTER
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SEED = 0
 NUM_MEAN_SAMPLES = 4096
+_TOUCHABLE = 4096  # larger than any filter, whose values are wanted
+_SCALINGS = (torch.Tensor.div, torch.Tensor.__truediv__, torch.Tensor.true_divide, torch.div)
+_SPARE = {}  # networks that were built to learn their layout and wait for the values
 
 
 class _Unfilled(TorchFunctionMode):
-    """Inside it torch.randn hands out memory that nobody has touched: a network takes its shape and no room.
+    """Inside it torch.randn hands out memory that nobody touches, scaling it included: a network takes shape and no room.
 
     (The meta device would do the same, but importing its Python kernels takes seconds.)"""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in _SCALINGS and isinstance(args[0], torch.Tensor) and args[0].numel() > _TOUCHABLE:
+            return args[0]
         return (torch.empty if func is torch.randn else func)(*args, **(kwargs or {}))
 
 
 def blank(role, settings):
     """Network of a role ("G_ema", "G", "D") whose tensors wait for their values."""
+    spare = _SPARE.pop((role == "D", settings), None)
+    if spare is not None:
+        return spare
     with _Unfilled():
         return Discriminator(settings) if role == "D" else Generator(settings)
 
 
 @functools.lru_cache(maxsize=8)
 def _layout(is_discriminator, settings):
-    return {name: tuple(t.shape) for name, t in blank("D" if is_discriminator else "G", settings).state_dict().items()}
+    network = blank("D" if is_discriminator else "G", settings)
+    if len(_SPARE) < 4:
+        _SPARE[is_discriminator, settings] = network
+    return {name: tuple(t.shape) for name, t in network.state_dict().items()}
 
 
 def layout(role, settings):
@@ -125,4 +136,7 @@ def _mean_code(settings, tensors):
     z = torch.randn(NUM_MEAN_SAMPLES, network.z_dim, generator=stream(SEED, "w_avg"))
     labels = torch.arange(NUM_MEAN_SAMPLES) % max(network.c_dim, 1)
     c = torch.eye(network.c_dim)[labels] if network.c_dim else None
-    return network.mapping(z, c)[:, 0].double().mean(0).float()
+    total = torch.zeros(network.w_dim, dtype=torch.float64)
+    for rows in torch.arange(NUM_MEAN_SAMPLES).split(512):  # a code is repeated for every layer: little at a time
+        total += network.mapping(z[rows], None if c is None else c[rows])[:, 0].double().sum(0)
+    return (total / NUM_MEAN_SAMPLES).float()

@@ -1,11 +1,13 @@
 """The instructions of pickle protocols 0 to 5, as steps of `safe_pickle.Machine`: one table, nothing in it calls anything."""
 
 import codecs
+import struct
 
 from voice2style.foreign.inert import Name, Thing
 from voice2style.foreign.windows import LAZY_BYTES, MAX_NESTING, Blob, Refusal, Text
 
 ENDED = "truncated: the pickle ends in the middle"
+SHORT, INT4, UINT4, UINT8, DOUBLE = (struct.Struct(form) for form in ("<H", "<i", "<I", "<Q", ">d"))
 OPCODES = {}
 
 
@@ -24,23 +26,23 @@ for _code, _make in {
     OPCODES[_code] = (lambda make: lambda m: m.stack.append(make()))(_make)
 
 for _code, _read in {
-    b"J": lambda m: m.number("<i"),
-    b"K": lambda m: m.number("<B"),
-    b"M": lambda m: m.number("<H"),
-    b"G": lambda m: m.number(">d"),
+    b"J": lambda m: m.number(INT4),
+    b"K": lambda m: m.file.read(1)[0],
+    b"M": lambda m: m.number(SHORT),
+    b"G": lambda m: m.number(DOUBLE),
     b"F": lambda m: float(m.line()),
-    b"\x8a": lambda m: int.from_bytes(m.take(m.number("<B")), "little", signed=True),
-    b"U": lambda m: m.text(m.number("<B"), "latin-1"),
-    b"T": lambda m: m.text(m.number("<I"), "latin-1"),
-    b"\x8c": lambda m: m.text(m.number("<B")),
-    b"X": lambda m: m.text(m.number("<I")),
-    b"\x8d": lambda m: m.text(m.number("<Q")),
-    b"C": lambda m: m.region(m.number("<B")),
-    b"B": lambda m: m.region(m.number("<I")),
-    b"\x8e": lambda m: m.region(m.number("<Q")),
-    b"\x96": lambda m: m.region(m.number("<Q")),
-    b"h": lambda m: m.memo[m.number("<B")],
-    b"j": lambda m: m.memo[m.number("<I")],
+    b"\x8a": lambda m: int.from_bytes(m.take(m.file.read(1)[0]), "little", signed=True),
+    b"U": lambda m: m.text(m.file.read(1)[0], "latin-1"),
+    b"T": lambda m: m.text(m.number(UINT4), "latin-1"),
+    b"\x8c": lambda m: m.text(m.file.read(1)[0]),
+    b"X": lambda m: m.text(m.number(UINT4)),
+    b"\x8d": lambda m: m.text(m.number(UINT8)),
+    b"C": lambda m: m.region(m.file.read(1)[0]),
+    b"B": lambda m: m.region(m.number(UINT4)),
+    b"\x8e": lambda m: m.region(m.number(UINT8)),
+    b"\x96": lambda m: m.region(m.number(UINT8)),
+    b"h": lambda m: m.memo[m.file.read(1)[0]],
+    b"j": lambda m: m.memo[m.number(UINT4)],
     b"g": lambda m: m.memo[int(m.line())],
     b"t": lambda m: tuple(m.pop_mark()),
     b"l": lambda m: m.pop_mark(),
@@ -64,7 +66,7 @@ def _long_line(m):
 
 @opcode(b"\x8b")
 def _long4(m):
-    length = m.number("<i")
+    length = m.number(INT4)
     if not 0 <= length <= 255:
         raise Refusal(f"an integer of {length} bytes in a pickle of weights")
     m.push(int.from_bytes(m.take(length), "little", signed=True))
@@ -215,12 +217,12 @@ def _put_line(m):
 
 @opcode(b"q")
 def _put(m):
-    m.put(m.number("<B"))
+    m.put(m.file.read(1)[0])
 
 
 @opcode(b"r")
 def _put_long(m):
-    m.put(m.number("<I"))
+    m.put(m.number(UINT4))
 
 
 @opcode(b"\x94")
@@ -230,13 +232,13 @@ def _memoize(m):
 
 @opcode(b"\x80")
 def _protocol(m):
-    if (version := m.number("<B")) > 5:
+    if (version := m.file.read(1)[0]) > 5:
         raise Refusal(f"pickle protocol {version}: 0 to 5 are known")
 
 
 @opcode(b"\x95")
 def _frame(m):
-    if (length := m.number("<Q")) > m.end - m.file.tell():
+    if (length := m.number(UINT8)) > m.end - m.file.tell():
         raise Refusal(f"truncated: a frame of {length} bytes is declared and {m.end - m.file.tell()} are left")
 
 

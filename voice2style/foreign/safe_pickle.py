@@ -25,17 +25,16 @@ class Machine:
 
     def run(self):
         """The root object."""
-        read, table, allowance, done = self.file.read, OPCODES, self.allowance, False
+        read, step_of = self.file.read, OPCODES.get
         try:
-            while not done:
+            for num_steps in range(1, self.allowance.num_opcodes_left + 2):
                 code = read(1)
-                step = table.get(code)
+                step = step_of(code)
                 if step is None:
                     raise Refusal(f"byte {code!r} at {self.file.tell() - 1} is no pickle instruction" if code else ENDED)
-                allowance.num_opcodes_left -= 1
-                if allowance.num_opcodes_left < 0:
-                    allowance.take_opcodes(0)
-                done = step(self)
+                if step(self):
+                    break
+            self.allowance.take_opcodes(num_steps)  # refuses when the loop ran out
         except Refusal:
             raise
         except (IndexError, KeyError, struct.error, TypeError, OverflowError, ValueError) as error:
@@ -52,7 +51,7 @@ class Machine:
         return data
 
     def number(self, form):
-        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+        return form.unpack(self.take(form.size))[0]
 
     def line(self, limit=MAX_NAME):
         line = self.file.readline(limit + 1)

@@ -19,7 +19,8 @@ def storage_dtype(cls):
     """Element type of a torch storage class, by its name only (cuda classes included)."""
     known = isinstance(cls, Name) and cls.module in ("torch", "torch.cuda", "torch.storage") and DTYPES.get(cls.name)
     if not known:
-        raise Refusal(f"a storage of kind {cls.full if isinstance(cls, Name) else cls!r}: only plain numbers are read")
+        kind = cls.full if isinstance(cls, Name) else type(cls).__name__
+        raise Refusal(f"a storage of kind {kind}: only plain numbers are read")
     return known
 
 
@@ -37,7 +38,13 @@ def storage_fields(pid):
 
 
 def stream_head(file, end, allowance):
-    """Checks magic, version and byte order; True if the numbers are big-endian."""
+    """Checks magic, version and byte order; True if the numbers are big-endian.
+
+    A snapshot repeats the same 70 bytes before every tensor: once checked, they are compared instead of interpreted."""
+    start, known = file.tell(), allowance.checked_stream_head
+    if known and file.read(len(known)) == known:
+        return False
+    file.seek(start)
     if Machine(file, end, allowance).run() != STREAM_MAGIC:
         raise Refusal("not a torch.save stream (wrong magic number)")
     if (version := Machine(file, end, allowance).run()) != STREAM_VERSION:
@@ -45,7 +52,13 @@ def stream_head(file, end, allowance):
     system = Machine(file, end, allowance).run()
     if not isinstance(system, dict):
         raise Refusal("a torch.save stream without its description of the system")
-    return system.get("little_endian") is False
+    stop = file.tell()
+    file.seek(start)
+    head = file.read(stop - start)
+    if system.get("little_endian") is False:
+        return True
+    allowance.checked_stream_head = head
+    return False
 
 
 def stream_root(file, end, allowance, blobs):

@@ -18,6 +18,7 @@ class Allowance:
 
     def __init__(self, length):
         self.num_opcodes_left = self.num_opcodes = min(100_000 + length // 64, MAX_OPCODES)
+        self.checked_stream_head = b""
         self.num_bytes_left = self.num_bytes = BYTES_PER_FILE_BYTE * length + (1 << 20)
 
     def take_opcodes(self, num):
