@@ -22,7 +22,8 @@ def test_conversion_truncates_and_clamps():
     assert images.to_uint8(torch.tensor(0.0065)).item() == 128  # 128.83
 
 
-@pytest.mark.parametrize("num_images, columns, shape", [(5, 3, (3, 8, 18)), (1, None, (3, 4, 6)), (4, None, (3, 8, 12))])
+@pytest.mark.parametrize("num_images, columns, shape", [(5, 3, (3, 8, 18)), (1, None, (3, 4, 6)),
+                                                        (4, None, (3, 8, 12))])
 def test_grid_puts_pictures_row_by_row(num_images, columns, shape):
     pictures = torch.arange(num_images * 3 * 4 * 6).reshape(num_images, 3, 4, 6).float()
     sheet = images.grid(pictures, columns)

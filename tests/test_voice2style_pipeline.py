@@ -1,18 +1,18 @@
 """Laws of the whole model: load and save, codes and faces, what several faces share, long recordings by segments."""
 
-import dataclasses
+import io
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from conftest import build_tiny_model, speech_like
 
 import voice2style
 from voice2style import faces, listening
-from voice2style.pipeline import VoiceToFace
+from voice2style.audio.voice_activity import speech_spans
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,8 @@ def test_codes_carry_gradients(wave):
 
 @pytest.mark.parametrize("wave, told", [
     (torch.zeros(0), "S of 1 or more"), (torch.zeros(2, 3, 4), r"\[S\] or \[N, S\]"),
-    (torch.zeros(100, dtype=torch.int16), "float samples"), (torch.tensor([0.0, float("nan")] * 500), "NaN or infinite"),
+    (torch.zeros(100, dtype=torch.int16), "float samples"),
+    (torch.tensor([0.0, float("nan")] * 500), "NaN or infinite"),
 ])
 def test_waves_that_cannot_be_heard(model, wave, told):
     with pytest.raises(ValueError, match=told):
@@ -77,10 +78,10 @@ def test_synthesis_names_the_shape_it_needs(model):
 
 
 def test_truncation_is_a_line_through_the_mean(model, wave):
-    codes = model.codes(wave)
+    codes, mean = model.codes(wave), model.mean_codes()
     assert torch.equal(model.truncate(codes, 1), codes)
-    assert torch.allclose(model.truncate(codes, 0), model.mean_codes())
-    assert torch.allclose(model.truncate(codes, 0.25) - model.mean_codes(), 0.25 * (codes - model.mean_codes()), atol=1e-6)
+    assert torch.allclose(model.truncate(codes, 0), mean)
+    assert torch.allclose(model.truncate(codes, 0.25) - mean, 0.25 * (codes - mean), atol=1e-6)
 
 
 def test_a_face_of_psi_0_is_the_mean_face(model, wave):
@@ -174,3 +175,82 @@ def test_speech_of_one_segment_is_heard_exactly(model, wave):
     for piece in wave.split(1000):
         pool.add(piece)
     assert torch.equal(pool.codes(), model.codes(wave))
+
+
+def test_a_short_recording_is_heard_as_its_speech_in_one_piece(model, voice):
+    wave = speech_like(5.0)
+    spans = [(round(start * 16000), round(end * 16000)) for start, end in speech_spans(wave, 16000)]
+    speech = np.concatenate([wave[start:end] for start, end in spans])
+    heard = listening.listen(model, torch.from_numpy(wave))
+    assert torch.equal(heard.codes, model.codes(torch.from_numpy(speech))) and not heard.is_mean
+    assert heard.speech_s == pytest.approx(len(speech) / 16000) and heard.recording_s == 5.0 and not heard.notes
+    everything = listening.listen(model, torch.from_numpy(wave), vad="none")
+    assert torch.equal(everything.codes, model.codes(torch.from_numpy(wave))) and everything.speech_s == 5.0
+
+
+def test_a_path_and_its_samples_are_heard_alike(model, voice):
+    path = voice("a.wav", 4.0)
+    samples, _ = soundfile.read(path, dtype="float32")
+    from_file, from_samples = listening.listen(model, path), listening.listen(model, samples)
+    assert from_file.speech_s == from_samples.speech_s
+    assert torch.equal(from_file.codes, from_samples.codes)
+    assert torch.equal(model.face(path), model.face(str(path)))
+
+
+def test_a_long_recording_gives_nearly_the_same_in_any_segments(model, voice):
+    path, told = voice("long.wav", 61.0), []
+    whole = listening.listen(model, path)
+    parts = listening.listen(model, path, segment_s=12.0, progress=told.append)
+    assert parts.recording_s == whole.recording_s == 61.0
+    assert parts.speech_s == pytest.approx(whole.speech_s, rel=0.05)
+    assert len(told) == 5 and sum(told) == pytest.approx(61.0)  # the sixth block, 1 s, is heard with the fifth
+    offset = (whole.codes - model.mean_codes()).norm()
+    assert (parts.codes - whole.codes).norm() < 0.1 * offset
+
+
+@pytest.mark.parametrize("voice_, why", [
+    (np.zeros(32000, np.float32), "no speech was found"),
+    (speech_like(0.6, pauses=False), "0.6 s of speech were found"),
+])
+def test_too_little_speech_gives_the_mean_face_with_a_warning(model, voice_, why):
+    with pytest.warns(UserWarning, match=f"the mean face is drawn, because .*{why}"):
+        face = model.face(voice_)
+    assert torch.equal(face, model.mean_face())
+
+
+@pytest.mark.parametrize("voice_", [np.zeros([2, 100], np.float32), np.zeros(0, np.float32), np.zeros(9, np.int16),
+                                    np.array([np.nan] * 20000, np.float32)])
+def test_samples_that_are_no_voice(model, voice_):
+    with pytest.raises(ValueError, match="a voice is a path or float samples|NaN or infinite"):
+        model.face(voice_)
+
+
+def test_a_long_recording_shows_its_progress_to_a_person(voice):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    long, short, screen = voice("long.wav", 61.0, pauses=False), voice("short.wav", 2.0), Terminal()
+    with listening.progress_bar(long, stream=screen) as progress:
+        progress(30.0)
+        progress(31.0)
+    assert "long.wav" in screen.getvalue() and "61 s" in screen.getvalue()
+    for path, stream in ((short, Terminal()), (long, io.StringIO()), (short.parent / "missing.wav", Terminal())):
+        with listening.progress_bar(path, stream=stream) as progress:
+            assert progress is None
+
+
+def test_loading_says_what_is_wrong(tmp_path, tiny_voice_model):
+    whole = bytearray(tiny_voice_model.read_bytes())
+    (tmp_path / "cut.safetensors").write_bytes(whole[:-10])
+    (tmp_path / "kind.safetensors").write_bytes(whole.replace(b"stylegan2", b"stylegan9"))
+    (tmp_path / "version.safetensors").write_bytes(whole.replace(b"voice2style/1", b"voice2style/7"))
+    (tmp_path / "setting.safetensors").write_bytes(whole.replace(b"preemphasis", b"preemphasiz"))
+    (tmp_path / "shape.safetensors").write_bytes(whole.replace(b'\\"base_width\\": 4', b'\\"base_width\\": 8'))
+    for name, told in [("cut", "truncated"), ("kind", 'kind "stylegan9".*Did you mean "stylegan2"'),
+                       ("version", 'format "voice2style/7"'), ("setting", 'unknown setting "preemphasiz"'),
+                       ("shape", "encoder of .* does not fit its own card")]:
+        with pytest.raises(ValueError, match=told):
+            voice2style.load(tmp_path / f"{name}.safetensors")
+    with pytest.raises(ValueError, match="no such file"):
+        voice2style.load(tmp_path / "missing.safetensors")

@@ -22,8 +22,8 @@ class Psi(click.ParamType):
         except (TypeError, ValueError):
             psi = math.nan
         if not LOWEST_PSI <= psi <= HIGHEST_PSI:
-            raise BadInput(f"--trunc {value} is out of range: give a number from {LOWEST_PSI:g} (the opposite face) over "
-                           f"0 (the mean face) and 1 (no truncation) to {HIGHEST_PSI:g}.")
+            raise BadInput(f"--trunc {value} is out of range: give a number from {LOWEST_PSI:g} (the opposite face) "
+                           f"over 0 (the mean face) and 1 (no truncation) to {HIGHEST_PSI:g}.")
         return psi
 
 

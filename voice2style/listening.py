@@ -62,7 +62,8 @@ class VoicePool:
 def listen(model, voice, *, vad="own", progress=None, segment_s=SEGMENT_S):
     """Returns what the model hears in a recording: a path, or samples [S] at its sample rate.
 
-    Pauses are left out, as the detector `vad` finds them ("none" keeps them). With less than a second of speech the codes are the mean face's, and a note says why.
+    Pauses are left out, as the detector `vad` finds them ("none" keeps them). With less than a second of speech
+    the codes are the mean face's, and a note says why.
     `progress` is called with the seconds read, after each block. ValueError for a recording that cannot be used.
     """
     from voice2style.audio.voice_activity import speech_spans

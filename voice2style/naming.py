@@ -73,7 +73,7 @@ def unique_names(paths, *, reserved=()):
 
 def _name(path, level):
     """Returns stem, stem_suffix, folder_stem, folder_stem_suffix, ... ; then the same with a count added."""
-    parents = [part for part in path.parts[1:-1]]
+    parents = path.parts[1:-1]
     num_parents = min(level // 2, len(parents))
     parts = [*parents[len(parents) - num_parents:], path.stem]
     if level % 2 and path.suffix:

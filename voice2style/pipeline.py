@@ -222,5 +222,6 @@ def _from_strangers(path):
     generator = networks.G_ema if networks.G_ema is not None else networks.G
     if generator is None:
         raise ValueError(f'"{path}" has no generator; give a file with G_ema or G.')
-    card = Card(generator=Part("stylegan2", to_dict(generator.settings)), source={"file": str(networks.source)})
+    card = Card(generator=Part("stylegan2", to_dict(generator.settings)), source={
+        "file": path.name, "kind": networks.source.kind, "notes": list(networks.source.notes)})
     return VoiceToFace(None, None, generator, card)

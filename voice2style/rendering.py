@@ -6,6 +6,7 @@ import tempfile
 
 from dnnlib.console import say, warn
 from dnnlib.files import atomic_path, sha256_file
+from dnnlib.interrupts import ctrl_c_ends_at_once
 
 VOICE_PSI, SEED_PSI = 0.7, 1.0  # the defaults of --trunc: for a voice, and (as StyleGAN2 has it) for seeds
 
@@ -49,6 +50,8 @@ def draw_voices(given, wishes):
     for path, name in zip(paths, names):
         try:
             studio.draw_voice(path, name)
+        except BrokenPipeError:
+            raise  # nobody reads our lines any more
         except (ValueError, OSError) as error:
             num_failed += 1
             warn(f"Error: {_about(path, error)}")
@@ -93,10 +96,13 @@ class Studio:
     @classmethod
     def open(cls, wishes):
         """Returns a studio with the network of the wishes; ValueError when they do not fit it."""
-        from voice2style.pipeline import load, network_file
+        with ctrl_c_ends_at_once():
+            from voice2style.pipeline import load, network_file
 
         path = network_file(wishes.network)
         model = load(path, device=wishes.device)
+        for note in model.card.source.get("notes", []):
+            warn(f"note: {path.name}: {note}")
         studio = cls(model, path.name if wishes.network else "voice2style demo model", sha256_file(path), wishes)
         studio._check_label()
         return studio
