@@ -204,6 +204,13 @@ def test_other_formats(run, tmp_path, suffix):
     assert "s of speech" in run("--wav", write(tmp_path / f"a.{suffix}", speech_like(3.0))).stdout
 
 
+def test_names_that_a_terminal_cannot_show(tiny_voice_model, voice, tmp_path):
+    arguments = ["--wav", str(voice("głos.wav")), "--outdir", str(tmp_path / "out"), "--network", str(tiny_voice_model)]
+    result = CliRunner(charset="ascii").invoke(generate, arguments)
+    assert result.exit_code == 0 and "g\\u0142os.png" in result.stdout, result.output
+    assert names(tmp_path / "out") == ["głos.npz", "głos.png"]
+
+
 def test_stereo(run, tmp_path):
     wave = speech_like(3.0)
     run("--wav", write(tmp_path / "mono.wav", wave), write(tmp_path / "stereo.wav", np.stack([wave, wave], 1)))

@@ -2,6 +2,7 @@
 
 import math
 import pathlib
+import sys
 
 import click
 
@@ -90,6 +91,8 @@ def generate(wav, more, outdir, seeds, projected_w, **wishes):
     Exit code 0: everything was done. 2: something was not (a line on stderr says what and why; the other
     files are done). 130: interrupted.
     """
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name that the terminal cannot show is no failure
     voices = (*wav, *more)
     if seeds is not None and projected_w is not None:
         click.echo("note: --seeds is ignored with --projected-w.", err=True)

@@ -93,7 +93,7 @@ def progress_bar(path, *, stream=None):
 
     stream = stream or sys.stderr
     try:
-        seconds = soundfile.info(os.fspath(path)).duration if stream.isatty() else 0
+        seconds = soundfile.info(os.fsencode(path)).duration if stream.isatty() else 0
     except (soundfile.LibsndfileError, OSError):
         seconds = 0  # what is wrong with the file is said when it is read
     if seconds <= SEGMENT_S:

@@ -5,7 +5,7 @@ import pathlib
 import tempfile
 
 from dnnlib.console import say, warn
-from dnnlib.files import atomic_path, sha256_file
+from dnnlib.files import sha256_file
 from dnnlib.interrupts import ctrl_c_ends_at_once
 
 VOICE_PSI, SEED_PSI = 0.7, 1.0  # the defaults of --trunc: for a voice, and (as StyleGAN2 has it) for seeds
@@ -72,14 +72,14 @@ def draw_seeds(seeds, wishes):
 
 def draw_projected(path, wishes):
     """Draws the codes stored in an .npz file (key w, [N, L, D]) as proj%02d.png."""
+    from voice2style.latents import fitted, read_codes
+
     codes = read_codes(path)
     if wishes.psi is not None:
         warn("note: --trunc is ignored with --projected-w, stored codes are drawn as they are.")
     prepare_folder(wishes.outdir)
     studio = Studio.open(wishes)
-    wanted = (studio.model.num_ws, studio.model.w_dim)
-    if codes.shape[1:] != wanted:
-        raise ValueError(f'"{path}" holds codes {list(codes.shape)}; this network takes [N, {wanted[0]}, {wanted[1]}].')
+    codes = fitted(codes, studio.model.num_ws, studio.model.w_dim, where=f'"{path}"')
     for index, code in enumerate(codes):
         studio.draw_codes(code, index)
     studio.write_sheet()
@@ -210,10 +210,9 @@ class Studio:
         return path
 
     def _write_codes(self, stem, ws):
-        import numpy as np
+        from voice2style.latents import write_codes
 
-        with atomic_path(self.wishes.outdir / f"{stem}.npz") as temporary:
-            np.savez(temporary, w=ws.float().cpu().numpy())
+        write_codes(self.wishes.outdir / f"{stem}.npz", ws)
 
     def _psi(self, default):
         return default if self.wishes.psi is None else self.wishes.psi
@@ -236,34 +235,9 @@ def prepare_folder(folder):
         raise ValueError(f'cannot write into --outdir "{folder}": {error.strerror or error}.') from error
 
 
-def read_codes(path):  # -> float32 array [N, L, D]
-    """Returns the codes of an .npz file; ValueError when it is no such file or holds none (key w, [N, L, D])."""
-    import zipfile
-
-    import numpy as np
-
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            if not hasattr(stored, "files") or "w" not in stored.files:
-                keys = ", ".join(getattr(stored, "files", [])) or "none"
-                raise ValueError(f'"{path}" has no codes under the key w (keys there: {keys}).')
-            codes = stored["w"]
-    except FileNotFoundError as error:
-        raise ValueError(f'no such file: "{path}".') from error
-    except (zipfile.BadZipFile, EOFError, KeyError, TypeError) as error:
-        raise ValueError(f'"{path}" is not an .npz file, or it is damaged ({error}).') from error
-    except ValueError as error:
-        if str(path) in str(error):
-            raise
-        raise ValueError(f'"{path}" is not an .npz file of codes ({error}).') from error
-    if codes.ndim != 3 or codes.dtype.kind != "f" or not len(codes) or not np.isfinite(codes).all():
-        raise ValueError(f'"{path}": w must be finite floats [N, L, D], got {codes.dtype} {list(codes.shape)}.')
-    return codes.astype(np.float32)
-
-
 def _line(path, heard, wishes, name):
     """Returns the line about a recording: what was heard, what was drawn, and everything worth knowing."""
-    shown = f"{name}.png" if wishes.num_faces == 1 else f"{name}-0.png … {name}-{wishes.num_faces - 1}.png"
+    shown = f"{name}.png" if wishes.num_faces == 1 else f"{name}-0.png .. {name}-{wishes.num_faces - 1}.png"
     line = f"{path} -> {wishes.outdir / shown}: {heard.speech_s:.1f} s of speech in {heard.recording_s:.1f} s"
     return "; ".join([line, *heard.notes])
 
