@@ -69,13 +69,13 @@ def mix_styles(wishes):
 
     A row by itself is <row>-<row>.png; grid.png has the columns above, the rows to the left.
     """
-    import torch
-
     from voice2style.rendering import prepare_folder
     from voice2style.signing import checked_label, open_network
 
     prepare_folder(wishes.outdir)
     signed = open_network(wishes.network, device=wishes.device)
+    import torch  # open_network has imported it, with the manners that this takes
+
     styles = checked_styles(wishes.styles, signed.model.num_ws)
     with torch.inference_mode():
         if wishes.rows is not None or wishes.cols is not None:

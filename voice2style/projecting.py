@@ -7,6 +7,7 @@ import sys
 
 from dnnlib.console import format_time, say, warn
 from dnnlib.files import sha256_file
+from dnnlib.interrupts import ctrl_c_ends_at_once
 
 FILM_FPS, MOST_FRAMES = 30, 300
 _SENTENCE = "AI-generated; the nearest face that a network can draw to a given picture; not evidence of identity"
@@ -35,10 +36,11 @@ def project_file(wishes):
     """Projects a picture; writes target.png, proj.png, projected_w.npz and, when wished, proj.mp4."""
     import time
 
+    with ctrl_c_ends_at_once():
+        from voice2style.projection import ProjectionSettings, project
     from torch_utils.images import write_png
     from voice2style.film import film_path
     from voice2style.latents import write_codes
-    from voice2style.projection import ProjectionSettings, project
     from voice2style.rendering import prepare_folder
     from voice2style.signing import checked_label, open_network
     from voice2style.target import read_target

@@ -3,7 +3,9 @@
 import dataclasses
 import json
 
+from dnnlib.console import warn
 from dnnlib.files import sha256_file
+from dnnlib.interrupts import ctrl_c_ends_at_once
 from voice2style.provenance import Provenance, write_picture
 
 
@@ -28,8 +30,8 @@ class SignedModel:
 
 def open_network(network=None, *, device="auto"):
     """Returns the network of a path or address (None: the demo model), ready to draw and to sign."""
-    from dnnlib.console import warn
-    from voice2style.pipeline import load, network_file
+    with ctrl_c_ends_at_once():
+        from voice2style.pipeline import load, network_file
 
     path = network_file(network)
     model = load(path, device=device)
@@ -43,7 +45,6 @@ def checked_label(model, label):
 
     ValueError when a conditional network gets no class, or one that it does not have.
     """
-    from dnnlib.console import warn
     from voice2style.faces import one_hot
 
     if label is not None and not model.generator.c_dim:

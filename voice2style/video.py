@@ -89,8 +89,6 @@ def closed_path(keyframes, *, kind="cubic"):  # array [K, ...] -> function of t
 
 def make_video(wishes):
     """Draws the film and prints a line about it."""
-    import torch
-
     from voice2style.film import film_path
     from voice2style.naming import find_recordings
     from voice2style.signing import checked_label, open_network
@@ -100,6 +98,8 @@ def make_video(wishes):
     if faults:
         raise ValueError(faults[0])
     signed = open_network(wishes.network, device=wishes.device)
+    import torch  # open_network has imported it, with the manners that this takes
+
     if wishes.seeds is not None:
         wishes = dataclasses.replace(wishes, label=checked_label(signed.model, wishes.label))
     with torch.inference_mode():
