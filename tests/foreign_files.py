@@ -42,7 +42,9 @@ class Writer(pickle._Pickler):
             self.save(marker.name)
             self.write(pickle.STACK_GLOBAL)
         else:
-            module = {"builtins": "__builtin__", "copyreg": "copy_reg"}.get(module, module) if self.proto < 3 else module
+            module = (
+                {"builtins": "__builtin__", "copyreg": "copy_reg"}.get(module, module) if self.proto < 3 else module
+            )
             self.write(pickle.GLOBAL + f"{module}\n{marker.name}\n".encode())
         self.memoize(marker)
 
@@ -90,7 +92,9 @@ def write_pickle(path, obj, *, protocol=4, numpy1=False, cuda=False):
 
 def write_torch(path, obj, *, zipped=True):
     """torch.save of the same objects: the zip archive or the older stream."""
-    module = types.SimpleNamespace(Pickler=Writer, dump=lambda o, f, protocol=2: Writer(f, protocol).dump(o), __name__="writer")
+    module = types.SimpleNamespace(
+        Pickler=Writer, dump=lambda o, f, protocol=2: Writer(f, protocol).dump(o), __name__="writer"
+    )
     torch.save(obj, path, pickle_module=module, _use_new_zipfile_serialization=zipped)
     return path
 
@@ -104,11 +108,19 @@ def pickled(obj, protocol=4):
 # ---- NVIDIA PyTorch: our modules in the clothes of the ada and sg3 repositories ----
 
 CLASS_NAMES = {
-    "Generator": "Generator", "Mapping": "MappingNetwork", "Synthesis": "SynthesisNetwork", "SynthesisBlock": "SynthesisBlock",
-    "SynthesisLayer": "SynthesisLayer", "ToRGB": "ToRGBLayer", "Dense": "FullyConnectedLayer", "EqualizedConv2d": "Conv2dLayer",
-    "Discriminator": "Discriminator", "DiscriminatorBlock": "DiscriminatorBlock", "MinibatchStd": "MinibatchStdLayer",
+    "Generator": "Generator",
+    "Mapping": "MappingNetwork",
+    "Synthesis": "SynthesisNetwork",
+    "SynthesisBlock": "SynthesisBlock",
+    "SynthesisLayer": "SynthesisLayer",
+    "ToRGB": "ToRGBLayer",
+    "Dense": "FullyConnectedLayer",
+    "EqualizedConv2d": "Conv2dLayer",
+    "Discriminator": "Discriminator",
+    "DiscriminatorBlock": "DiscriminatorBlock",
+    "MinibatchStd": "MinibatchStdLayer",
     "DiscriminatorEpilogue": "DiscriminatorEpilogue",
-}  # fmt: skip
+}
 PLAIN = {
     "Generator": "z_dim c_dim w_dim img_resolution img_channels num_ws",
     "MappingNetwork": "z_dim c_dim w_dim num_ws num_layers w_avg_beta",
@@ -142,7 +154,9 @@ def nvidia_module(module, *, repository="sg3", settings=None, transform=lambda t
         state[part] = collections.OrderedDict()
         for key, tensor in source.items():
             value = None if tensor is None else transform(tensor.detach())
-            state[part][key] = torch.nn.Parameter(value, False) if part == "_parameters" and value is not None else value
+            state[part][key] = (
+                torch.nn.Parameter(value, False) if part == "_parameters" and value is not None else value
+            )
     state["_non_persistent_buffers_set"] = set()
     state["_backward_hooks"] = collections.OrderedDict()
     state["_modules"] = collections.OrderedDict(
@@ -166,7 +180,9 @@ def _repository_attributes(module, name, state, settings, repository):
         state.update(use_noise=settings.use_noise, act_gain=np.float64(math.sqrt(2)))
     if name == "Generator":
         kwargs = Call("dnnlib.util", "EasyDict", items={"conv_clamp": settings.conv_clamp}, new=True)
-        state["_init_kwargs"] = {"synthesis_kwargs": kwargs} if repository == "ada" else {"conv_clamp": settings.conv_clamp}
+        state["_init_kwargs"] = (
+            {"synthesis_kwargs": kwargs} if repository == "ada" else {"conv_clamp": settings.conv_clamp}
+        )
     if repository == "sg3":
         if name in ("SynthesisLayer", "Conv2dLayer", "ToRGBLayer"):
             state["in_channels"] = module.weight.shape[1]
@@ -192,9 +208,14 @@ def nvidia_snapshot(generator, discriminator=None, **options):
 def tf_network(name, version, kwargs, variables, components=None):
     """An inert dnnlib.tflib.network.Network: NEWOBJ and BUILD."""
     state = {
-        "version": version, "name": name, "static_kwargs": kwargs, "components": components or {}, "build_module_src": TRAP,
-        "build_func_name": f"{name}_main", "variables": list(variables.items()),
-    }  # fmt: skip
+        "version": version,
+        "name": name,
+        "static_kwargs": kwargs,
+        "components": components or {},
+        "build_module_src": TRAP,
+        "build_func_name": f"{name}_main",
+        "variables": list(variables.items()),
+    }
     return Call("dnnlib.tflib.network", "Network", state=state, new=True)
 
 
@@ -241,7 +262,10 @@ def tf_generator(generator, *, version=4, name="Gs", lods=False, **kwargs):
     if lods:
         synthesis["lod"] = np.float32(0)
         synthesis["ToRGB_lod1/weight"] = np.zeros([1, 1, s.channels[-2], 3], dtype=np.float32)
-    parts = {"synthesis": tf_network("G_synthesis", version, {}, synthesis), "mapping": tf_network("G_mapping", version, {}, mapping)}
+    parts = {
+        "synthesis": tf_network("G_synthesis", version, {}, synthesis),
+        "mapping": tf_network("G_mapping", version, {}, mapping),
+    }
     return tf_network(name, version, kwargs, {"dlatent_avg": t["mapping.w_avg"].numpy(), "lod": np.float32(0)}, parts)
 
 
@@ -307,12 +331,21 @@ def rosinality_discriminator(discriminator):
     out["convs.0.0.weight"], out["convs.0.1.bias"] = t[f"b{top}.fromrgb.weight"], t[f"b{top}.fromrgb.bias"]
     for i, r in enumerate(discriminator.block_resolutions, start=1):
         kernel = t[f"b{r}.resample_filter"]
-        for theirs, ours in (("conv1.0.weight", "conv0.weight"), ("conv1.1.bias", "conv0.bias"), ("conv2.1.weight", "conv1.weight"),
-                             ("conv2.2.bias", "conv1.bias"), ("skip.1.weight", "skip.weight")):  # fmt: skip
+        for theirs, ours in (
+            ("conv1.0.weight", "conv0.weight"),
+            ("conv1.1.bias", "conv0.bias"),
+            ("conv2.1.weight", "conv1.weight"),
+            ("conv2.2.bias", "conv1.bias"),
+            ("skip.1.weight", "skip.weight"),
+        ):
             out[f"convs.{i}.{theirs}"] = t[f"b{r}.{ours}"]
         out[f"convs.{i}.conv2.0.kernel"] = out[f"convs.{i}.skip.0.kernel"] = kernel
-    for theirs, ours in (("final_conv.0.weight", "conv.weight"), ("final_conv.1.bias", "conv.bias"), ("final_linear.0", "fc"),
-                         ("final_linear.1", "out")):  # fmt: skip
+    for theirs, ours in (
+        ("final_conv.0.weight", "conv.weight"),
+        ("final_conv.1.bias", "conv.bias"),
+        ("final_linear.0", "fc"),
+        ("final_linear.1", "out"),
+    ):
         for part in ("",) if "." in ours else (".weight", ".bias"):
             out[theirs + part] = t[f"b4.{ours}{part}"]
     return out
@@ -326,7 +359,9 @@ def small_generator():
     from voice2style.generators.stylegan2 import Generator, GeneratorSettings
 
     torch.manual_seed(5)
-    return Generator(GeneratorSettings(img_resolution=8, channels=(4, 4), z_dim=4, w_dim=4, mapping_layers=1)).requires_grad_(False)
+    return Generator(
+        GeneratorSettings(img_resolution=8, channels=(4, 4), z_dim=4, w_dim=4, mapping_layers=1)
+    ).requires_grad_(False)
 
 
 def nested_stream(tensor):

@@ -28,7 +28,9 @@ def test_attack_is_refused_with_its_own_message(tmp_path, name):
 
 
 def test_there_is_an_attack_for_every_exploit():
-    assert len(ATTACKS) >= 45 and len({importlib.import_module(f"attacks.{n}").__doc__ for n in ATTACKS}) == len(ATTACKS)
+    assert len(ATTACKS) >= 45 and len({importlib.import_module(f"attacks.{n}").__doc__ for n in ATTACKS}) == len(
+        ATTACKS
+    )
 
 
 def good_files(folder):
@@ -132,7 +134,9 @@ STRANGERS = {
     "StyleGAN1": {"g_running": names("generator.progression.0.conv1.adain1.style.weight")},
     "ProGAN": {"avgG": names("scaleLayers.0.0.weight", "toRGBLayers.0.weight")},
     "synthesis part": names("b4.const", "b4.conv1.weight"),
-    "without a decoder": {"state_dict": names("encoder.input_layer.0.weight", "encoder.body.0.shortcut_layer.0.weight")},
+    "without a decoder": {
+        "state_dict": names("encoder.input_layer.0.weight", "encoder.body.0.shortcut_layer.0.weight")
+    },
 }
 
 

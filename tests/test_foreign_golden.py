@@ -14,8 +14,12 @@ import voice2style
 SHARED = pathlib.Path(os.environ.get("V2S_SHARED") or pathlib.Path(__file__).parents[2] / "shared")
 CHECKPOINTS, GOLDEN = SHARED / "checkpoints", SHARED / "golden"
 FILES = sorted(p.name for p in CHECKPOINTS.glob("*")) if CHECKPOINTS.is_dir() else []
-SAMPLES = [n for n in FILES if "__" not in n and not n.startswith("REFUSE") and (GOLDEN / n).with_suffix(".npz").exists()]
-needs_samples = pytest.mark.skipif(not FILES, reason="needs the shared folder with sample checkpoints and golden numbers")
+SAMPLES = [
+    n for n in FILES if "__" not in n and not n.startswith("REFUSE") and (GOLDEN / n).with_suffix(".npz").exists()
+]
+needs_samples = pytest.mark.skipif(
+    not FILES, reason="needs the shared folder with sample checkpoints and golden numbers"
+)
 TOLERANCE = {"out64": 1e-9, "out32": 1e-4}
 ROSINALITY_64 = 1e-6  # that program scales before demodulating, so its 1e-8 weighs differently (relative 1e-8)
 
@@ -26,7 +30,9 @@ def calls(name, generator, discriminator, golden, dtype):
     c = t.get("in/c") if generator.c_dim else None
     if name.startswith("map"):
         psi = 0.7 if "0.7" in name else 1
-        ws = generator.mapping(t["in/z"], c, truncation_psi=psi, truncation_cutoff=4 if name.endswith("cutoff4") else None)
+        ws = generator.mapping(
+            t["in/z"], c, truncation_psi=psi, truncation_cutoff=4 if name.endswith("cutoff4") else None
+        )
         return ws[:, 0] if name == "map" else ws
     if name.startswith("syn"):
         return generator.synthesis(t["in/ws"], noise_mode="none" if "none" in name else "const", force_fp32=True)
@@ -44,7 +50,10 @@ def test_tensors_and_outputs_of_the_original_programs(sample):
     golden = dict(np.load((GOLDEN / sample).with_suffix(".npz")))
     networks = voice2style.load_networks(CHECKPOINTS / sample)
     rosinality = sample.startswith("rosi")
-    for network, prefix in ((networks.G_ema, "nvG/" if rosinality else "G/"), (networks.D, "nvD/" if rosinality else "D/")):
+    for network, prefix in (
+        (networks.G_ema, "nvG/" if rosinality else "G/"),
+        (networks.D, "nvD/" if rosinality else "D/"),
+    ):
         found = network.state_dict()
         for name, wanted in ((k[len(prefix) :], v) for k, v in golden.items() if k.startswith(prefix)):
             if not (rosinality and name == "mapping.w_avg"):  # the file has none: it is estimated

@@ -11,8 +11,8 @@ import voice2style
 from voice2style.discriminator import Discriminator, DiscriminatorSettings
 from voice2style.generators.stylegan2 import Generator, GeneratorSettings
 
-SMALL = dict(img_resolution=16, channels=(12, 10, 8), z_dim=6, w_dim=8, mapping_layers=2)
-SMALL_D = dict(img_resolution=16, channels=(12, 10, 8))
+SMALL = {"img_resolution": 16, "channels": (12, 10, 8), "z_dim": 6, "w_dim": 8, "mapping_layers": 2}
+SMALL_D = {"img_resolution": 16, "channels": (12, 10, 8)}
 
 
 def generator(**changes):
@@ -40,8 +40,14 @@ def assert_same(found, wanted, *, factor=1, settings=True):
         for field in dataclasses.fields(wanted.settings):
             a, b = getattr(found.settings, field.name), getattr(wanted.settings, field.name)
             same_default = field.name in ("embed_features", "layer_features", "cmap_dim") and b is None
-            no_labels = field.name.startswith("mapping_") and not wanted.settings.c_dim and found.__class__ is Discriminator
-            assert a == b or same_default or no_labels or field.name in ("freeze_layers", "w_avg_beta"), (field.name, a, b)
+            no_labels = (
+                field.name.startswith("mapping_") and not wanted.settings.c_dim and found.__class__ is Discriminator
+            )
+            assert a == b or same_default or no_labels or field.name in ("freeze_layers", "w_avg_beta"), (
+                field.name,
+                a,
+                b,
+            )
 
 
 def load(path):
@@ -53,22 +59,25 @@ def load(path):
 
 VARIANTS = {
     "plain": ({}, {}),
-    "conditional": (dict(c_dim=3, embed_features=5, layer_features=7), dict(c_dim=3, cmap_dim=6, mapping_layers=2, embed_features=6)),
-    "resnet, skip D": (dict(architecture="resnet"), dict(architecture="skip")),
-    "orig": (dict(architecture="orig"), dict(architecture="orig")),
-    "grayscale": (dict(img_channels=1), dict(img_channels=1)),
-    "no noise": (dict(use_noise=False), {}),
-    "relu": (dict(activation="relu", mapping_activation="relu"), dict(activation="relu")),
-    "box filter": (dict(resample_filter=(1, 1)), dict(resample_filter=(1, 1))),
-    "separable filter": (dict(resample_filter=(1, 2, 3, 4, 4, 3, 2, 1)), {}),
-    "half and clamp": (dict(num_fp16_res=1, conv_clamp=256.0), dict(num_fp16_res=1, conv_clamp=256.0)),
-    "odd batch statistics": ({}, dict(mbstd_group_size=None, mbstd_num_channels=2)),
-    "no batch statistics": ({}, dict(mbstd_num_channels=0)),
-    "no mapping layers": (dict(mapping_layers=0, w_dim=6), {}),
-    "one mapping layer": (dict(mapping_layers=1, mapping_lr_multiplier=0.1), {}),
-    "no mean code": (dict(w_avg_beta=None), {}),
-    "not square": (dict(const_shape=(4, 2)), dict(const_shape=(4, 2))),
-    "frozen": ({}, dict(freeze_layers=3)),
+    "conditional": (
+        {"c_dim": 3, "embed_features": 5, "layer_features": 7},
+        {"c_dim": 3, "cmap_dim": 6, "mapping_layers": 2, "embed_features": 6},
+    ),
+    "resnet, skip D": ({"architecture": "resnet"}, {"architecture": "skip"}),
+    "orig": ({"architecture": "orig"}, {"architecture": "orig"}),
+    "grayscale": ({"img_channels": 1}, {"img_channels": 1}),
+    "no noise": ({"use_noise": False}, {}),
+    "relu": ({"activation": "relu", "mapping_activation": "relu"}, {"activation": "relu"}),
+    "box filter": ({"resample_filter": (1, 1)}, {"resample_filter": (1, 1)}),
+    "separable filter": ({"resample_filter": (1, 2, 3, 4, 4, 3, 2, 1)}, {}),
+    "half and clamp": ({"num_fp16_res": 1, "conv_clamp": 256.0}, {"num_fp16_res": 1, "conv_clamp": 256.0}),
+    "odd batch statistics": ({}, {"mbstd_group_size": None, "mbstd_num_channels": 2}),
+    "no batch statistics": ({}, {"mbstd_num_channels": 0}),
+    "no mapping layers": ({"mapping_layers": 0, "w_dim": 6}, {}),
+    "one mapping layer": ({"mapping_layers": 1, "mapping_lr_multiplier": 0.1}, {}),
+    "no mean code": ({"w_avg_beta": None}, {}),
+    "not square": ({"const_shape": (4, 2)}, {"const_shape": (4, 2)}),
+    "frozen": ({}, {"freeze_layers": 3}),
 }
 
 
@@ -76,7 +85,10 @@ VARIANTS = {
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_nvidia_snapshots(tmp_path, variant, repository):
     changes, changes_d = VARIANTS[variant]
-    g, d = generator(**changes, fp16_on_cpu=repository == "ada"), discriminator(**changes_d, fp16_on_cpu=repository == "ada")
+    g, d = (
+        generator(**changes, fp16_on_cpu=repository == "ada"),
+        discriminator(**changes_d, fp16_on_cpu=repository == "ada"),
+    )
     file = ff.write_pickle(tmp_path / "a.pkl", ff.nvidia_snapshot(g, d, repository=repository))
     networks = load(file)
     assert_same(networks.G_ema, g)
@@ -106,7 +118,9 @@ def test_every_pickle_protocol(tmp_path, protocol, options):
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("form", ["snapshot", "bare module", "state dicts", "bare state dict", "studiogan", "module prefix"])
+@pytest.mark.parametrize(
+    "form", ["snapshot", "bare module", "state dicts", "bare state dict", "studiogan", "module prefix"]
+)
 def test_torch_save_of_everything(tmp_path, form, zipped):
     g, d = generator(), discriminator()
     obj = {
@@ -114,7 +128,11 @@ def test_torch_save_of_everything(tmp_path, form, zipped):
         "bare module": lambda: ff.nvidia_module(g),
         "state dicts": lambda: {"G": g.state_dict(), "D": d.state_dict(), "G_ema": g.state_dict(), "epoch": 3},
         "bare state dict": g.state_dict,
-        "studiogan": lambda: {"state_dict": g.state_dict(), "optimizer": {"state": {}, "param_groups": []}, "best_step": 5},
+        "studiogan": lambda: {
+            "state_dict": g.state_dict(),
+            "optimizer": {"state": {}, "param_groups": []},
+            "best_step": 5,
+        },
         "module prefix": lambda: collections.OrderedDict((f"module.G_ema.{k}", v) for k, v in g.state_dict().items()),
     }[form]()
     networks = load(ff.write_torch(tmp_path / "a.pt", obj, zipped=zipped))
@@ -159,7 +177,9 @@ def test_own_checkpoint(tmp_path):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_precisions_become_float32_and_it_is_said(tmp_path, dtype):
     g = generator()
-    networks = load(ff.write_pickle(tmp_path / "a.pkl", {"G_ema": ff.nvidia_module(g, transform=lambda t: t.to(dtype))}))
+    networks = load(
+        ff.write_pickle(tmp_path / "a.pkl", {"G_ema": ff.nvidia_module(g, transform=lambda t: t.to(dtype))})
+    )
     for name, tensor in networks.G_ema.state_dict().items():
         assert torch.equal(tensor, g.state_dict()[name].to(dtype).float())
     assert any("converted to float32" in note for note in networks.source.notes)
@@ -169,7 +189,9 @@ def test_views_and_strides(tmp_path):
     g = generator()
     pool = torch.cat([t.reshape(-1) for t in g.state_dict().values()] + [torch.zeros(5)])
     starts = iter(torch.tensor([0] + [t.numel() for t in g.state_dict().values()]).cumsum(0).tolist())
-    views = collections.OrderedDict((k, pool[s : s + t.numel()].view(t.shape)) for (k, t), s in zip(g.state_dict().items(), starts))
+    views = collections.OrderedDict(
+        (k, pool[s : s + t.numel()].view(t.shape)) for (k, t), s in zip(g.state_dict().items(), starts)
+    )
     assert_same(load(ff.write_torch(tmp_path / "a.pt", views)).G_ema, g)
     assert_same(load(ff.write_torch(tmp_path / "b.pt", views, zipped=False)).G_ema, g)
     assert_same(load(ff.write_pickle(tmp_path / "c.pkl", views)).G_ema, g)
@@ -177,14 +199,20 @@ def test_views_and_strides(tmp_path):
     def channels_last(t):
         return t.to(memory_format=torch.channels_last) if t.ndim == 4 else t.t().contiguous().t() if t.ndim == 2 else t
 
-    assert_same(load(ff.write_pickle(tmp_path / "d.pkl", {"G_ema": ff.nvidia_module(g, transform=channels_last)})).G_ema, g)
+    assert_same(
+        load(ff.write_pickle(tmp_path / "d.pkl", {"G_ema": ff.nvidia_module(g, transform=channels_last)})).G_ema, g
+    )
 
 
 def test_forks_with_extra_keys_attributes_and_buffers(tmp_path):
     g = generator()
     module = ff.nvidia_module(g, extra={"epochs": 3, "square": True, "helper": ff.Call("functools", "partial", 1)})
     module.args[0]["state"]["_buffers"]["steps"] = torch.zeros(3, dtype=torch.int64)
-    snapshot = {"G_ema": module, "progress": {"cur_nimg": torch.tensor(5), "best": 1.5}, "settings": ff.Call("argparse", "Namespace", state={"a": 1})}
+    snapshot = {
+        "G_ema": module,
+        "progress": {"cur_nimg": torch.tensor(5), "best": 1.5},
+        "settings": ff.Call("argparse", "Namespace", state={"a": 1}),
+    }
     networks = load(ff.write_pickle(tmp_path / "a.pkl", snapshot))
     assert_same(networks.G_ema, g)
     assert "steps" in str(networks.source) and "functools.partial" in str(networks.source)
@@ -199,9 +227,25 @@ def test_a_learned_tensor_inside_the_layers_is_another_architecture(tmp_path):
 
 def test_a_foreign_discriminator_is_left_out(tmp_path):
     g = generator()
-    foreign = ff.Call("pg_modules.discriminator", "ProjectedDiscriminator", new=True, state={"_modules": {"net": ff.Call(
-        "timm.models.efficientnet", "EfficientNet", new=True, state={"_parameters": {"w": torch.ones(3)}, "_modules": {}})}, "_parameters": {}})  # fmt: skip
-    networks = load(ff.write_pickle(tmp_path / "a.pkl", {"G": ff.nvidia_module(g), "D": foreign, "G_ema": ff.nvidia_module(g)}))
+    foreign = ff.Call(
+        "pg_modules.discriminator",
+        "ProjectedDiscriminator",
+        new=True,
+        state={
+            "_modules": {
+                "net": ff.Call(
+                    "timm.models.efficientnet",
+                    "EfficientNet",
+                    new=True,
+                    state={"_parameters": {"w": torch.ones(3)}, "_modules": {}},
+                )
+            },
+            "_parameters": {},
+        },
+    )
+    networks = load(
+        ff.write_pickle(tmp_path / "a.pkl", {"G": ff.nvidia_module(g), "D": foreign, "G_ema": ff.nvidia_module(g)})
+    )
     assert_same(networks.G_ema, g)
     assert networks.D is None and "ProjectedDiscriminator" in str(networks.source)
 
@@ -213,14 +257,26 @@ def test_a_foreign_discriminator_is_left_out(tmp_path):
 @pytest.mark.parametrize("protocol", [0, 2, 3, 4, 5])
 def test_tensorflow(tmp_path, version, protocol):
     labels = version == 5
-    g = generator(w_avg_beta=0.995, **(dict(c_dim=3, embed_features=8) if labels else {}))
-    d = discriminator(mbstd_group_size=4 if version == 4 else None, mapping_layers=0, mapping_lr_multiplier=0.1,
-                      **(dict(c_dim=3, cmap_dim=12, embed_features=12) if labels else {}))  # fmt: skip
-    nets = (ff.tf_generator(g, version=version, name="G"), ff.tf_discriminator(d, version=version), ff.tf_generator(g, version=version))
+    g = generator(w_avg_beta=0.995, **({"c_dim": 3, "embed_features": 8} if labels else {}))
+    d = discriminator(
+        mbstd_group_size=4 if version == 4 else None,
+        mapping_layers=0,
+        mapping_lr_multiplier=0.1,
+        **({"c_dim": 3, "cmap_dim": 12, "embed_features": 12} if labels else {}),
+    )
+    nets = (
+        ff.tf_generator(g, version=version, name="G"),
+        ff.tf_discriminator(d, version=version),
+        ff.tf_generator(g, version=version),
+    )
     networks = load(ff.write_pickle(tmp_path / "a.pkl", nets, protocol=protocol, numpy1=protocol < 4))
     found, wanted = networks.G_ema.state_dict(), g.state_dict()
     for name in wanted:  # the modulation's bias is stored as (b - 1), which rounds
-        assert torch.allclose(found[name], wanted[name], atol=1e-6) if "affine.bias" in name else torch.equal(found[name], wanted[name])
+        assert (
+            torch.allclose(found[name], wanted[name], atol=1e-6)
+            if "affine.bias" in name
+            else torch.equal(found[name], wanted[name])
+        )
     assert_same(networks.D, d)
     assert networks.source.version == str(version)
 
@@ -228,9 +284,16 @@ def test_tensorflow(tmp_path, version, protocol):
 @pytest.mark.parametrize("architecture", ["orig", "resnet", "skip"])
 def test_tensorflow_configurations(tmp_path, architecture):
     lods = architecture == "orig"
-    g, d = generator(architecture=architecture, resample_filter=(1, 1)), discriminator(architecture=architecture, resample_filter=(1, 1))
-    kwargs = dict(resample_kernel=None, num_channels=3, resolution=16, fmap_base=64)
-    nets = (ff.tf_generator(g, lods=lods, **kwargs), ff.tf_discriminator(d, lods=lods, **kwargs), ff.tf_generator(g, lods=lods, **kwargs))
+    g, d = (
+        generator(architecture=architecture, resample_filter=(1, 1)),
+        discriminator(architecture=architecture, resample_filter=(1, 1)),
+    )
+    kwargs = {"resample_kernel": None, "num_channels": 3, "resolution": 16, "fmap_base": 64}
+    nets = (
+        ff.tf_generator(g, lods=lods, **kwargs),
+        ff.tf_discriminator(d, lods=lods, **kwargs),
+        ff.tf_generator(g, lods=lods, **kwargs),
+    )
     networks = load(ff.write_pickle(tmp_path / "a.pkl", nets))
     assert networks.G_ema.settings.architecture == architecture == networks.D.settings.architecture
     for name, tensor in g.state_dict().items():
@@ -267,11 +330,18 @@ def test_rosinality(tmp_path, form, zipped):
     ro, avg = ff.rosinality_generator(g), g.state_dict()["mapping.w_avg"]
     arguments = ff.Call("argparse", "Namespace", new=True, state={"size": 16, "latent": 8, "arch": "stylegan2"})
     obj = {
-        "training": {"g": ro, "d": ff.rosinality_discriminator(d), "g_ema": ro, "g_optim": {"state": {0: {"step": 1, "exp_avg": torch.zeros(9)}}, "param_groups": []}, "args": arguments, "ada_aug_p": 0.5},
+        "training": {
+            "g": ro,
+            "d": ff.rosinality_discriminator(d),
+            "g_ema": ro,
+            "g_optim": {"state": {0: {"step": 1, "exp_avg": torch.zeros(9)}}, "param_groups": []},
+            "args": arguments,
+            "ada_aug_p": 0.5,
+        },
         "converted": {"g_ema": ro, "latent_avg": avg},
         "only g": {"g": ro, "g_optim": {}},
         "bare": ro,
-    }[form]  # fmt: skip
+    }[form]
     networks = load(ff.write_torch(tmp_path / "a.pt", obj, zipped=zipped))
     for name, tensor in g.state_dict().items():
         assert name == "mapping.w_avg" or torch.equal(networks.G_ema.state_dict()[name], tensor), name
@@ -302,10 +372,18 @@ def test_rosinality_without_noises_draws_them_from_a_fixed_seed_and_says_so(tmp_
 def test_encoder_files(tmp_path, kind, rows):
     g = square()
     avg = g.state_dict()["mapping.w_avg"]
-    state = collections.OrderedDict({"encoder.input_layer.0.weight": torch.ones(2, 3), "encoder.body.0.res_layer.0.num_batches_tracked": torch.tensor(3)})
+    state = collections.OrderedDict(
+        {
+            "encoder.input_layer.0.weight": torch.ones(2, 3),
+            "encoder.body.0.res_layer.0.num_batches_tracked": torch.tensor(3),
+        }
+    )
     state.update({f"decoder.{k}": v for k, v in ff.rosinality_generator(g).items()})
     latent = avg if rows is None else avg.repeat(rows, 1)
-    file = ff.write_torch(tmp_path / "a.pt", {"state_dict": state, "latent_avg": latent, "opts": {"encoder_type": kind, "stylegan_size": 16}})
+    file = ff.write_torch(
+        tmp_path / "a.pt",
+        {"state_dict": state, "latent_avg": latent, "opts": {"encoder_type": kind, "stylegan_size": 16}},
+    )
     networks = load(file)
     assert_same(networks.G_ema, g)
     assert networks.source.kind.startswith({"Encoder4Editing": "e4e", "GradualStyleEncoder": "pSp"}[kind])

@@ -1,7 +1,5 @@
 """Bytes of a declared length of two to the sixtieth."""
 
-
-
 MESSAGE = r"truncated: the pickle declares 1152921504606846976 bytes"
 
 

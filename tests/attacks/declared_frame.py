@@ -1,7 +1,5 @@
 """A frame far longer than the file."""
 
-
-
 MESSAGE = r"truncated: a frame of"
 
 

@@ -1,7 +1,5 @@
 """An integer of two billion digits."""
 
-
-
 MESSAGE = r"an integer of 2147483647 bytes"
 
 

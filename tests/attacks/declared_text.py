@@ -1,7 +1,5 @@
 """Text of a declared length of four gigabytes."""
 
-
-
 MESSAGE = r"truncated: the pickle declares 4294967295 bytes"
 
 

@@ -1,7 +1,5 @@
 """A deeply nested tuple as a dictionary key: hashing it would overflow the stack."""
 
-
-
 MESSAGE = r"dictionary key of kind tuple"
 
 

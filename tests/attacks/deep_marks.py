@@ -1,7 +1,5 @@
 """Ten thousand open brackets."""
 
-
-
 MESSAGE = r"nested more than 400 deep"
 
 

@@ -1,7 +1,5 @@
 """A tuple in a tuple, fifty thousand times: a recursive walk or hash would crash the interpreter."""
 
-
-
 MESSAGE = r"nested more than 400 deep"
 
 

@@ -6,4 +6,6 @@ MESSAGE = r"no StyleGAN2 network is in it.*calls that were not made: collections
 
 
 def build(folder, marker):
-    return ff.write_pickle(folder / "a.pkl", ff.Call("collections", "OrderedDict.__init__.__globals__", f"touch {marker}"))
+    return ff.write_pickle(
+        folder / "a.pkl", ff.Call("collections", "OrderedDict.__init__.__globals__", f"touch {marker}")
+    )

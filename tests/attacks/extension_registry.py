@@ -1,7 +1,5 @@
 """A code of the extension registry, which may stand for any function."""
 
-
-
 MESSAGE = r"extension registry"
 
 

@@ -1,7 +1,5 @@
 """A memo number of four billion: a list grown to it would fill the memory."""
 
-
-
 MESSAGE = r"memo number 4294967295"
 
 

@@ -1,7 +1,5 @@
 """Two million instructions that do nothing."""
 
-
-
 MESSAGE = r"more than \d+ steps"
 
 

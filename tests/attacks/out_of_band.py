@@ -1,7 +1,5 @@
 """Data that should come from outside the file."""
 
-
-
 MESSAGE = r"out-of-band"
 
 

@@ -1,7 +1,5 @@
 """A persistent id in a plain pickle."""
 
-
-
 MESSAGE = r"persistent ids"
 
 

@@ -6,5 +6,8 @@ MESSAGE = r"overlaps another one"
 
 
 def build(folder, marker):
-    header = {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, "b": {"dtype": "F32", "shape": [3], "data_offsets": [4, 16]}}
+    header = {
+        "a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+        "b": {"dtype": "F32", "shape": [3], "data_offsets": [4, 16]},
+    }
     return ff.write_safetensors(folder / "a.safetensors", header, b"\0" * 16, declared=None)

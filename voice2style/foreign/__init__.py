@@ -55,7 +55,7 @@ def read(path):
             contents = open_contents(file, blobs, length, allowance)
             found = interpret(contents)
             return _load(path.name, contents, found, allowance)
-    except Refusal as error:
+    except ValueError as error:  # Refusal, and settings that contradict each other
         reason = str(error).rstrip(".")
         raise ValueError(f'"{path}" is not read: {reason}; {READABLE}.') from error
 

@@ -8,7 +8,7 @@ from torch.overrides import TorchFunctionMode
 from torch_utils.ops.upfirdn2d import setup_filter
 from torch_utils.random_streams import stream
 from voice2style.discriminator import Discriminator, DiscriminatorSettings
-from voice2style.foreign.inert import ArrayRef
+from voice2style.foreign.inert import ArrayRef, TensorRef
 from voice2style.foreign.state_dicts import filter_taps
 from voice2style.foreign.windows import Refusal
 from voice2style.generators.stylegan2 import Generator, GeneratorSettings
@@ -23,7 +23,7 @@ _SPARE = {}  # networks that were built to learn their layout and wait for the v
 
 
 class _Unfilled(TorchFunctionMode):
-    """Inside it torch.randn hands out memory that nobody touches, scaling it included: a network takes shape and no room.
+    """Inside it torch.randn hands out memory that nobody touches, scaling included: a network takes no room.
 
     (The meta device would do the same, but importing its Python kernels takes seconds.)"""
 
@@ -68,7 +68,9 @@ def complete(plan, allowance):
     missing = [n for n in wanted if n not in plan.tensors]
     fillable = [n for n in missing if n.endswith(("resample_filter", "noise_const")) or n == "mapping.w_avg"]
     if lacking := [n for n in missing if n not in fillable]:
-        raise Refusal(f"its {plan.role} lacks {len(lacking)} tensors ({', '.join(lacking[:3])}): it is damaged or incomplete")
+        raise Refusal(
+            f"its {plan.role} lacks {len(lacking)} tensors ({', '.join(lacking[:3])}): it is damaged or incomplete"
+        )
     tensors = {}
     for name, shape in wanted.items():
         if name not in fillable:
@@ -84,18 +86,21 @@ def complete(plan, allowance):
 def _read(plan, name, allowance):
     """One tensor in float32; TensorFlow files keep single numbers as such."""
     ref = plan.tensors[name]
-    value = torch.tensor(float(ref)) if isinstance(ref, (int, float)) else ref.load(allowance)
     if isinstance(ref, ArrayRef):
-        if value.dtype.kind != "f":
-            raise Refusal(f"its {plan.role} has {name} of type {value.dtype}: weights are floating point numbers")
-        value = torch.from_numpy(value.astype("=f4" if value.dtype.itemsize > 2 else "=f2"))
-    if value.dtype not in FLOATS:
-        raise Refusal(f"its {plan.role} has {name} of type {value.dtype}: weights are floating point numbers")
-    if value.dtype != torch.float32:
-        note = f"{str(value.dtype).removeprefix('torch.')} weights are converted to float32"
-        if note not in plan.notes:
-            plan.notes.append(note)
-        value = value.float()
+        array = ref.load(allowance)
+        own, value = array.dtype.name, None
+        if array.dtype.kind == "f":
+            value = torch.from_numpy(array.astype("=f4", copy=False))
+    elif isinstance(ref, TensorRef):
+        own = str(ref.storage.dtype).removeprefix("torch.")
+        value = ref.load(allowance, torch.float32) if ref.storage.dtype in FLOATS else None
+    else:
+        own, value = "float32", torch.tensor(float(ref))
+    if value is None:
+        raise Refusal(f"its {plan.role} has {name} of type {own}: weights are floating point numbers")
+    note = f"{own} weights are converted to float32"
+    if own != "float32" and note not in plan.notes:
+        plan.notes.append(note)
     transform = plan.transforms.get(name)
     return transform(value).contiguous() if transform else value
 
@@ -116,7 +121,8 @@ def _fill(plan, settings, wanted, missing, tensors):
     if "mapping.w_avg" in missing:
         tensors["mapping.w_avg"] = _mean_code(settings, tensors)
         plan.notes.append(
-            f"{plan.role}: the file has no mean code (w_avg); it was estimated from {NUM_MEAN_SAMPLES} codes of seed {SEED}"
+            f"{plan.role}: the file has no mean code (w_avg);"
+            f" it was estimated from {NUM_MEAN_SAMPLES} codes of seed {SEED}"
         )
 
 

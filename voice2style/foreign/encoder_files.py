@@ -21,6 +21,8 @@ def read(contents):
     encoders = [n for n in contents.tensors if n.startswith(sibling)]
     options = contents.values.get("opts")
     kind = options.get("encoder_type") if isinstance(options, dict) else None
-    name = {"Encoder4Editing": "e4e", "GradualStyleEncoder": "pSp"}.get(kind if isinstance(kind, str) else None, "e4e or pSp")
+    name = {"Encoder4Editing": "e4e", "GradualStyleEncoder": "pSp"}.get(
+        kind if isinstance(kind, str) else None, "e4e or pSp"
+    )
     notes = [f"the picture encoder ({len(encoders)} tensors) is left out, the decoder is read"] if encoders else []
     return Found(f"{name} (rosinality decoder)", "", [plan], notes)

@@ -30,7 +30,11 @@ LAYER_PARTS = {"mod_weight": ("affine.weight", "dense"), "mod_bias": ("affine.bi
 
 def network_state(value):
     """State of an inert TensorFlow Network, or None."""
-    if isinstance(value, Thing) and isinstance(value.state, dict) and isinstance(value.state.get("variables"), (list, tuple)):
+    if (
+        isinstance(value, Thing)
+        and isinstance(value.state, dict)
+        and isinstance(value.state.get("variables"), (list, tuple))
+    ):
         return value.state if "static_kwargs" in value.state or "build_func_name" in value.state else None
     return None
 
@@ -58,8 +62,12 @@ def read(contents):
     states, plans, notes = networks(contents.root), [], []
     version = next(iter(states.values())).get("version")
     if version not in (4, 5):
-        older = {1: "ProGAN", 2: "ProGAN", 3: "StyleGAN1"}.get(version if isinstance(version, int) else None, "an unknown network")
-        raise Refusal(f"it seems to be a TensorFlow pickle of {older} (state version {version}): another architecture, not read")
+        older = {1: "ProGAN", 2: "ProGAN", 3: "StyleGAN1"}.get(
+            version if isinstance(version, int) else None, "an unknown network"
+        )
+        raise Refusal(
+            f"it seems to be a TensorFlow pickle of {older} (state version {version}): another architecture, not read"
+        )
     for role in ("G_ema", "G"):
         if role in states:
             plans.append(_generator(role, states[role], version))
@@ -72,7 +80,9 @@ def read(contents):
             notes.append(f"D is left out: {error}")
     psi = _kwargs(states.get("G_ema", {})).get("truncation_psi", 0.5)
     notes.append(f"TensorFlow's own scripts draw with truncation_psi {psi!r} unless told otherwise")
-    return Found({4: "NVIDIA TensorFlow stylegan2", 5: "NVIDIA TensorFlow stylegan2-ada"}[version], str(version), plans, notes)
+    return Found(
+        {4: "NVIDIA TensorFlow stylegan2", 5: "NVIDIA TensorFlow stylegan2-ada"}[version], str(version), plans, notes
+    )
 
 
 def _kwargs(state):
@@ -86,7 +96,7 @@ def variables(state, depth=0):
         raise Refusal("TensorFlow networks nested more than 4 deep")
     found = {}
     components = state.get("components")
-    for name, component in (components.items() if isinstance(components, dict) else ()):
+    for name, component in components.items() if isinstance(components, dict) else ():
         inner = network_state(component)
         if inner is not None:
             found.update({f"{name}/{k}": v for k, v in variables(inner, depth + 1).items()})
@@ -110,7 +120,11 @@ def _add(plan, name, kind, value):
     num_dimensions, function = TRANSFORMS[kind]
     if isinstance(value, ArrayRef):
         shape = value.shape
-        if shape is None or (num_dimensions is not None and len(shape) != num_dimensions) or (num_dimensions and not all(shape)):
+        if (
+            shape is None
+            or (num_dimensions is not None and len(shape) != num_dimensions)
+            or (num_dimensions and not all(shape))
+        ):
             raise Refusal(f"its variable for {name} has shape {shape}, which no such file has")
         if kind == "scalar" and shape not in ((), (1,)):
             raise Refusal(f"its variable for {name} has shape {shape}, a single number is needed")
@@ -131,7 +145,11 @@ def _common_settings(kwargs, version, values, prefix):
         raise Refusal(f"it has blocks of resolutions {found}: they should double from 4 on")
     kernel = kwargs.get("resample_kernel", [1, 3, 3, 1])
     kernel = [1, 1] if kernel is None else kernel  # TensorFlow's None is the box filter
-    if not isinstance(kernel, (list, tuple)) or not 0 < len(kernel) <= 16 or not all(isinstance(k, (int, float)) for k in kernel):
+    if (
+        not isinstance(kernel, (list, tuple))
+        or not 0 < len(kernel) <= 16
+        or not all(isinstance(k, (int, float)) for k in kernel)
+    ):
         raise Refusal("its resample_kernel is not a short list of numbers")
     clamp, half = kwargs.get("conv_clamp"), kwargs.get("num_fp16_res", 0)
     return found, {
@@ -155,11 +173,13 @@ def _number(value, default):
 def _check_kind(values, version):
     """Refuses the relatives of StyleGAN2 that share the file form."""
     if any("StyleMod/" in n or n.endswith("Noise/weight") for n in values):
-        raise Refusal("it seems to be StyleGAN1 or config A of StyleGAN2 (StyleMod variables): another architecture, not read")
+        raise Refusal(
+            "it seems to be StyleGAN1 or config A of StyleGAN2 (StyleMod variables): another architecture, not read"
+        )
     if any("LabelConcat/" in n for n in values):
         raise Refusal(
-            "it seems to be a label-conditional stylegan2 network of TensorFlow version 4 (mapping/LabelConcat), which computes"
-            " labels differently: not read; train or convert it with stylegan2-ada"
+            "it seems to be a label-conditional stylegan2 network of TensorFlow version 4 (mapping/LabelConcat),"
+            " which computes labels differently: not read; train or convert it with stylegan2-ada"
         )
     lods = [v for n, v in values.items() if n.split("/")[-1] == "lod"]
     if any(isinstance(v, (int, float)) and v > 0 for v in lods) and any("_lod" in n for n in values):
@@ -253,7 +273,14 @@ def _discriminator(state, version):
     label = _shape(values, "LabelEmbed/weight", 2) if "LabelEmbed/weight" in values else (0, 0)
     if out[1] > 1 and not label[0]:
         raise Refusal("it is label-conditional in the way of TensorFlow version 4, which is not read")
-    image = next((n for n in ("FromRGB_lod0/weight", f"{top}x{top}/FromRGB/weight", f"{top}x{top}/FromRGB_lod0/weight") if n in values), "")
+    image = next(
+        (
+            n
+            for n in ("FromRGB_lod0/weight", f"{top}x{top}/FromRGB/weight", f"{top}x{top}/FromRGB_lod0/weight")
+            if n in values
+        ),
+        "",
+    )
     num_layers = sum(1 for n in values if re.fullmatch(r"Mapping\d+/weight", n))
     group = kwargs.get("mbstd_group_size", 4 if version == 4 else None)
     settings.update(
@@ -286,7 +313,9 @@ def _discriminator_name(name, top):
     if m := re.fullmatch(r"(?:(\d+)x\1/)?FromRGB_lod0/(weight|bias)", name):
         return f"b{top}.fromrgb.{m[2]}", "conv" if m[2] == "weight" else "same"
     if m := re.fullmatch(r"(LabelEmbed|Mapping(\d+)|4x4/Dense0|Output)/(weight|bias)", name):
-        layer = {"LabelEmbed": "mapping.embed", "4x4/Dense0": "b4.fc", "Output": "b4.out"}.get(m[1], f"mapping.fc{m[2]}")
+        layer = {"LabelEmbed": "mapping.embed", "4x4/Dense0": "b4.fc", "Output": "b4.out"}.get(
+            m[1], f"mapping.fc{m[2]}"
+        )
         return f"{layer}.{m[3]}", "dense" if m[3] == "weight" else "same"
     if m := re.fullmatch(r"(\d+)x\1/(FromRGB|Conv|Conv0|Conv1_down|Skip)/(weight|bias)", name):
         layer = {"FromRGB": "fromrgb", "Conv": "conv", "Conv0": "conv0", "Conv1_down": "conv1", "Skip": "skip"}[m[2]]

@@ -12,9 +12,11 @@ BOOKKEEPING = ("num_batches_tracked",)
 
 
 def role_of(prefix):
-    """"G_ema", "G" or "" (unnamed) by the words of a generator's prefix."""
+    """ "G_ema", "G" or "" (unnamed) by the words of a generator's prefix."""
     words = prefix.lower().strip(".").split(".")
-    if any("ema" in word or word in ("gs", "generator_smooth", "g_smooth", "g_running", "netg_shadow") for word in words):
+    if any(
+        "ema" in word or word in ("gs", "generator_smooth", "g_smooth", "g_running", "netg_shadow") for word in words
+    ):
         return "G_ema"
     return "G" if any(word in ("g", "generator", "netg", "gen") for word in words) else ""
 
@@ -55,13 +57,13 @@ def read(contents):
     for prefix in by_role(find_discriminators(contents), notes, "discriminator").values():
         if plan := _discriminator(contents, prefix, notes, required=not plans):
             plans.append(plan)
-    if "D" in contents.keys() and not any(plan.role == "D" for plan in plans) and contents.root["D"] is not None:
+    if "D" in contents.top_keys() and not any(plan.role == "D" for plan in plans) and contents.root["D"] is not None:
         named = sorted({str(v[0]) for k, v in contents.modules.items() if k == "D"}) or ["unknown"]
         notes.append(f"D is not a StyleGAN2 discriminator (class {named[0]}) and is left out")
     if not contents.modules:
         notes.append(
-            "plain tensors do not tell activations, learning-rate multipliers, clamping, half precision and batch-statistics"
-            " groups: the usual values are taken (lrelu, 0.01, no clamping, float32, groups of 4)"
+            "plain tensors do not tell activations, learning-rate multipliers, clamping, half precision and"
+            " batch-statistics groups: the usual values are taken (lrelu, 0.01, no clamping, float32, groups of 4)"
         )
     repository = _repository(contents, plans, generators)
     kind = f"{repository} StyleGAN2" if contents.modules else "StyleGAN2 state dict"
@@ -100,9 +102,15 @@ def attribute(contents, path, name, kinds):
 
 def common(contents, paths, name, kinds, what):
     """The value all modules at `paths` share; a file whose layers differ has another arithmetic and is refused."""
-    values = {contents.attributes(p).get(name) for p in paths if name in contents.attributes(p) and plain(contents.attributes(p)[name])}
+    values = {
+        contents.attributes(p).get(name)
+        for p in paths
+        if name in contents.attributes(p) and plain(contents.attributes(p)[name])
+    }
     if len(values) > 1:
-        raise Refusal(f"its layers differ in {what} ({', '.join(map(str, sorted(values, key=str)))}), which is not supported")
+        raise Refusal(
+            f"its layers differ in {what} ({', '.join(map(str, sorted(values, key=str)))}), which is not supported"
+        )
     value = values.pop() if values else None
     return value if isinstance(value, kinds) else None
 
@@ -112,7 +120,9 @@ def _mapping_attributes(contents, prefix, settings):
     layers = [f"{prefix}mapping.fc{i}" for i in range(settings.get("mapping_layers", 0))]
     found = {
         "mapping_activation": common(contents, layers, "activation", str, "mapping activation"),
-        "mapping_lr_multiplier": common(contents, layers, "bias_gain", (int, float), "mapping learning-rate multiplier"),
+        "mapping_lr_multiplier": common(
+            contents, layers, "bias_gain", (int, float), "mapping learning-rate multiplier"
+        ),
     }
     return {key: value for key, value in found.items() if value is not None}
 
@@ -145,7 +155,9 @@ def _split_extras(contents, prefix, wanted, plan):
             f"{', ...' if len(harmful) > 3 else ''}): a changed architecture, its pictures would come out wrong"
         )
     if harmless:
-        plan.notes.append(f"{plan.role}: {len(harmless)} tensors unknown to StyleGAN2 are left out ({', '.join(harmless[:3])})")
+        plan.notes.append(
+            f"{plan.role}: {len(harmless)} tensors unknown to StyleGAN2 are left out ({', '.join(harmless[:3])})"
+        )
 
 
 def _kernels(plan, name):

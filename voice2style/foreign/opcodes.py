@@ -1,4 +1,4 @@
-"""The instructions of pickle protocols 0 to 5, as steps of `safe_pickle.Machine`: one table, nothing in it calls anything."""
+"""The instructions of pickle protocols 0 to 5, as steps of `safe_pickle.Machine`; nothing here calls anything."""
 
 import codecs
 import struct

@@ -26,7 +26,9 @@ def read(contents):
     except ValueError as error:
         raise Refusal(f"its card cannot be read: {error}") from error
     if card.generator.kind != "stylegan2":
-        raise Refusal(f"it is a voice2style model with a generator of kind {card.generator.kind}: open it with voice2style.load")
+        raise Refusal(
+            f"it is a voice2style model with a generator of kind {card.generator.kind}: open it with voice2style.load"
+        )
     plans = []
     for role in ("G_ema", "G", "D"):
         tensors = {n[len(role) + 1 :]: t for n, t in contents.tensors.items() if n.startswith(f"{role}.")}

@@ -7,8 +7,8 @@ from voice2style.foreign.structure import module_of
 
 STYLEGAN3 = "draw with NVIDIA's stylegan3 repository, or give a StyleGAN2 network"
 READABLE = (
-    "readable are StyleGAN2 networks: NVIDIA's PyTorch (ada, sg3) and TensorFlow (v4, v5) pickles, rosinality, e4e and pSp .pt,"
-    " state dicts with those names, and .safetensors"
+    "readable are StyleGAN2 networks: NVIDIA's PyTorch (ada, sg3) and TensorFlow (v4, v5) pickles, rosinality,"
+    " e4e and pSp .pt, state dicts with those names, and .safetensors"
 )
 
 
@@ -19,7 +19,9 @@ def _names(pattern):
 
 def _classes(pattern):
     search = re.compile(pattern).search
-    return lambda contents: any(search(name) for name, _ in contents.modules.values()) or any(search(n) for n in contents.inert)
+    return lambda contents: (
+        any(search(name) for name, _ in contents.modules.values()) or any(search(n) for n in contents.inert)
+    )
 
 
 def _either(*tests):
@@ -28,9 +30,13 @@ def _either(*tests):
 
 def _alias_free(contents):
     """Children `input` and L{i}_{size}_{channels} of a synthesis network."""
-    return _names(r"(^|\.)synthesis\.L\d+_\d+_\d+\.|(^|\.)L\d+_\d+_\d+\.(magnitude_ema|up_filter|affine)|synthesis\.input\.(freqs|phases)")(
-        contents
-    ) or any("layer_names" in state and "num_critical" in state for _, state in contents.modules.values() if isinstance(state, dict))
+    return _names(
+        r"(^|\.)synthesis\.L\d+_\d+_\d+\.|(^|\.)L\d+_\d+_\d+\.(magnitude_ema|up_filter|affine)|synthesis\.input\.(freqs|phases)"
+    )(contents) or any(
+        "layer_names" in state and "num_critical" in state
+        for _, state in contents.modules.values()
+        if isinstance(state, dict)
+    )
 
 
 def _xl(contents):
@@ -44,7 +50,10 @@ RELATIVES = [  # asked before the readers: parts of these look like StyleGAN2
     ("StyleGAN-XL", _xl, "draw with the stylegan-xl repository, or give a StyleGAN2 network"),
     (
         "a 3-D generator of the EG3D family (triplanes)",
-        _either(_classes(r"TriPlaneGenerator|OSGDecoder"), _names(r"(^|\.)backbone\.synthesis\.|(^|\.)superresolution\.block")),
+        _either(
+            _classes(r"TriPlaneGenerator|OSGDecoder"),
+            _names(r"(^|\.)backbone\.synthesis\.|(^|\.)superresolution\.block"),
+        ),
         "draw with the eg3d repository, or give a StyleGAN2 network",
     ),
     ("StyleGAN3 (alias-free, config T or R)", _alias_free, STYLEGAN3),
@@ -62,7 +71,10 @@ STRANGERS = [  # asked when no reader knows the file
     ),
     (
         "a genforce network",
-        _either(_names(r"mapping\.dense\d+\.|synthesis\.layer\d+\.(weight|wscale|bias|style|conv)"), lambda c: "generator_smooth" in c.keys()),
+        _either(
+            _names(r"mapping\.dense\d+\.|synthesis\.layer\d+\.(weight|wscale|bias|style|conv)"),
+            lambda c: "generator_smooth" in c.top_keys(),
+        ),
         "take the TensorFlow or PyTorch pickle it was converted from",
     ),
     (
@@ -85,7 +97,9 @@ STRANGERS = [  # asked when no reader knows the file
     ),
     (
         "ProGAN",
-        _names(r"(^|\.)(scaleLayers|toRGBLayers|fromRGBLayers|scale_layers|rgb_layers|initial_block\.conv_1|to_rgb_\d|lod)\b"),
+        _names(
+            r"(^|\.)(scaleLayers|toRGBLayers|fromRGBLayers|scale_layers|rgb_layers|initial_block\.conv_1|to_rgb_\d|lod)\b"
+        ),
         "another architecture: draw with the repository that made it",
     ),
     (
@@ -120,8 +134,8 @@ def describe(contents):
     module = module_of(root)
     if module:
         parts.append(f"a module of class {module[0]}")
-    elif contents.keys():
-        parts.append("keys " + ", ".join(contents.keys()[:5]))
+    elif contents.top_keys():
+        parts.append("keys " + ", ".join(contents.top_keys()[:5]))
     elif isinstance(root, (tuple, list)):
         parts.append(f"a {type(root).__name__} of {len(root)}" + (" networks" if any(map(network_state, root)) else ""))
     elif not contents.tensors:

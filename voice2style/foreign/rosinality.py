@@ -3,7 +3,7 @@
 import math
 import re
 
-from voice2style.foreign.inert import ArrayRef, TensorRef, Thing
+from voice2style.foreign.inert import ArrayRef, TensorRef
 from voice2style.foreign.nvidia_torch import by_role
 from voice2style.foreign.plan import Found, Plan
 from voice2style.foreign.state_dicts import resolutions
@@ -54,9 +54,9 @@ def read(contents):
             plans.append(_plan_discriminator(contents.tensors, prefix))
         except Refusal as error:
             notes.append(f"D is left out: {error}")
-    if {"g_optim", "d_optim"} & set(contents.keys()):
+    if {"g_optim", "d_optim"} & set(contents.top_keys()):
         notes.append("optimizer states are left out")
-    kind = "rosinality training checkpoint" if "g_optim" in contents.keys() else "rosinality"
+    kind = "rosinality training checkpoint" if "g_optim" in contents.top_keys() else "rosinality"
     return Found(kind, "", plans, notes)
 
 
@@ -96,7 +96,11 @@ def _check_first_dimensions(plan):
 
 def _mean_code(contents, plan, prefix):
     """latent_avg beside or inside the network becomes w_avg."""
-    for name in (f"{prefix}latent_avg", f"{prefix.rpartition('.')[0].rpartition('.')[0]}.latent_avg".lstrip("."), "latent_avg"):
+    for name in (
+        f"{prefix}latent_avg",
+        f"{prefix.rpartition('.')[0].rpartition('.')[0]}.latent_avg".lstrip("."),
+        "latent_avg",
+    ):
         ref = contents.tensors.get(name)
         if isinstance(ref, TensorRef) and ref.shape and ref.shape[-1] == plan.settings["w_dim"] and len(ref.shape) <= 2:
             plan.tensors["mapping.w_avg"] = ref
@@ -219,4 +223,3 @@ def _discriminator_name(name, top):
     if m and 0 < int(m[1]) < 20 and m[2] in inner:
         return f"b{top // 2 ** (int(m[1]) - 1)}.{inner[m[2]]}"
     return None
-

@@ -2,7 +2,8 @@
 
 import struct
 
-from voice2style.foreign.inert import ArrayRef, Module, Name, NumpyType, Thing, call_for
+from voice2style.foreign.calls import call_for
+from voice2style.foreign.inert import ArrayRef, Module, Name, NumpyType, Thing
 from voice2style.foreign.opcodes import ENDED, OPCODES
 from voice2style.foreign.windows import LAZY_BYTES, MAX_NESTING, Blob, Refusal, Text
 
@@ -12,7 +13,7 @@ KEY_TYPES = (str, int, float, bool, bytes, type(None), Name, Thing)
 
 class Machine:
     """One run over one pickle. Python's own unpickler is not used, so no class is ever looked up and no call is made:
-    a global is a pair of strings, and the calls of `inert.CALLS` are descriptions that we fill in ourselves."""
+    a global is a pair of strings, and the calls of `calls.CALLS` are descriptions that we fill in ourselves."""
 
     def __init__(self, file, end, allowance, persistent=None, blobs=None):
         """`file`: open binary file at the first opcode; `end`: where its bytes stop; `persistent`: function(pid) for
@@ -27,18 +28,24 @@ class Machine:
         """The root object."""
         read, step_of = self.file.read, OPCODES.get
         try:
-            for num_steps in range(1, self.allowance.num_opcodes_left + 2):
+            num_steps = 0
+            while num_steps <= self.allowance.num_opcodes_left:
+                num_steps += 1
                 code = read(1)
                 step = step_of(code)
                 if step is None:
-                    raise Refusal(f"byte {code!r} at {self.file.tell() - 1} is no pickle instruction" if code else ENDED)
+                    raise Refusal(
+                        f"byte {code!r} at {self.file.tell() - 1} is no pickle instruction" if code else ENDED
+                    )
                 if step(self):
                     break
             self.allowance.take_opcodes(num_steps)  # refuses when the loop ran out
         except Refusal:
             raise
         except (IndexError, KeyError, struct.error, TypeError, OverflowError, ValueError) as error:
-            raise Refusal(f"the pickle is damaged before byte {self.file.tell()} ({type(error).__name__}: {error})") from error
+            raise Refusal(
+                f"the pickle is damaged before byte {self.file.tell()} ({type(error).__name__}: {error})"
+            ) from error
         check_nesting(root := self.stack[-1])
         return root
 
@@ -160,7 +167,7 @@ class Machine:
 
 
 def check_nesting(root):
-    """Walks the finished object level by level; a chain deeper than MAX_NESTING is refused (recursion would overflow)."""
+    """Walks the finished object level by level; a chain deeper than MAX_NESTING is refused."""
     seen, level, depth = set(), [root], 0
     while level:
         depth += 1

@@ -1,4 +1,4 @@
-"""Reads a .safetensors header by itself, so that every lie in it gets its own sentence, and leaves the numbers in place."""
+"""Reads a .safetensors header by itself: every lie in it gets its own sentence, the numbers stay in place."""
 
 import json
 import math
@@ -35,7 +35,9 @@ def read_file(file, end):
         dtype, shape, start, stop = _checked(name, entry)
         spans.append((start, stop, name))
         if stop > data.length:
-            raise Refusal(f"truncated: tensor {name} is declared up to byte {stop} and {data.length} bytes of values are there")
+            raise Refusal(
+                f"truncated: tensor {name} is declared up to byte {stop} and {data.length} bytes of values are there"
+            )
         if dtype is not None:
             strides = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
             storage = Storage(dtype, math.prod(shape), data.slice(start, stop - start))

@@ -57,7 +57,10 @@ def open_contents(file, blobs, length, allowance):
         if head.startswith(start):
             raise Refusal(f"it seems to be {what}")
     if head[257:262] == b"ustar":
-        raise Refusal("it seems to be a tar archive (or a torch file from before 2017): unpack it, or save it again with newer torch")
+        raise Refusal(
+            "it seems to be a tar archive (or a torch file from before 2017): unpack it,"
+            " or save it again with newer torch"
+        )
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return lay_out("torch.save archive", *read_archive(blobs, length, allowance))
     if head.startswith(STREAM_HEAD):
@@ -69,4 +72,3 @@ def open_contents(file, blobs, length, allowance):
     machine = Machine(file, length, allowance, None, blobs)
     root = machine.run()
     return lay_out("pickle", root, machine.inert)
-

@@ -1,4 +1,4 @@
-"""Reads the configuration of StyleGAN2 networks with published (NVIDIA-PyTorch) names from tensor names and shapes alone."""
+"""Reads the configuration of StyleGAN2 networks with NVIDIA-PyTorch names from names and shapes alone."""
 
 import re
 

@@ -25,7 +25,7 @@ class Contents:
         """Attributes of the module at `path`, {} where the file has plain tensors only."""
         return self.modules.get(path, ("", {}))[1]
 
-    def keys(self):
+    def top_keys(self):
         """The keys of the outermost dictionary, as text."""
         return [str(key) for key in self.root] if isinstance(self.root, dict) else []
 
@@ -86,5 +86,3 @@ def plain(value):
 def shapes_under(contents, prefix):
     """name without the prefix -> shape, for the tensors under it."""
     return {name[len(prefix) :]: t.shape for name, t in contents.tensors.items() if name.startswith(prefix)}
-
-

@@ -1,4 +1,4 @@
-"""Reads what torch.save writes: the zip archive, the older stream of pickles, and the stream nested in NVIDIA's pickles."""
+"""Reads what torch.save writes: the zip archive, the older stream, and the stream nested in NVIDIA's pickles."""
 
 import io
 import struct
@@ -25,7 +25,7 @@ def storage_dtype(cls):
 
 
 def storage_fields(pid):
-    """(dtype, key, numel, view) of ('storage', class, key, location, numel[, view]); a location such as cuda:0 is ignored."""
+    """(dtype, key, numel, view) of ('storage', class, key, location, numel[, view]); the location is ignored."""
     if not isinstance(pid, tuple) or len(pid) not in (5, 6) or pid[0] != "storage":
         raise Refusal("a persistent id that is no torch storage")
     dtype, key, numel = storage_dtype(pid[1]), pid[2], pid[4]
@@ -62,7 +62,7 @@ def stream_head(file, end, allowance):
 
 
 def stream_root(file, end, allowance, blobs):
-    """(machine, root object, storages in order) of the stream in `file`; the storages' places are filled in from what follows."""
+    """(machine, root object, storages in order) of the stream in `file`; their places come later."""
     big_endian = stream_head(file, end, allowance)
     storages = {}
 
@@ -84,7 +84,7 @@ def stream_root(file, end, allowance, blobs):
 
 
 class Slice(Storage):
-    """A part of another storage (torch before 0.4 named such parts in the stream); its place follows the whole one's."""
+    """A part of another storage (torch before 0.4 named such parts in the stream); it lies where the whole lies."""
 
     __slots__ = ("whole", "first")
 
@@ -149,7 +149,13 @@ def checked_entries(archive, end):
     entries, last = {}, 0
     for info in sorted(infos, key=lambda i: i.header_offset):
         name = info.filename
-        if name.startswith(("/", "\\")) or "\\" in name or ".." in name.split("/") or ":" in name.split("/")[0] or "\0" in name:
+        if (
+            name.startswith(("/", "\\"))
+            or "\\" in name
+            or ".." in name.split("/")
+            or ":" in name.split("/")[0]
+            or "\0" in name
+        ):
             raise Refusal(f"a zip entry named {name!r} that points outside the archive")
         if name in entries:
             raise Refusal(f"two zip entries named {name!r}")
@@ -173,7 +179,15 @@ class Archive:
         self.file, self.end, self.allowance, self.unpacked = file, end, allowance, {}
         try:
             self.zip = zipfile.ZipFile(file)
-        except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError, EOFError, IndexError, OSError) as error:
+        except (
+            zipfile.BadZipFile,
+            NotImplementedError,
+            struct.error,
+            ValueError,
+            EOFError,
+            IndexError,
+            OSError,
+        ) as error:
             raise Refusal(f"a zip archive that is damaged or truncated ({error})") from error
         self.entries = checked_entries(self.zip, end)
 
@@ -243,7 +257,8 @@ def read_archive(file, end, allowance):
             storage = Storage(dtype, numel, archive.blob(f"{folder}data/{key}"), big_endian=order == b"big")
             if not storage.fits():
                 raise Refusal(
-                    f"storage {key} declares {numel} elements of {dtype.itemsize} bytes, its entry has {storage.blob.length} bytes"
+                    f"storage {key} declares {numel} elements of {dtype.itemsize} bytes,"
+                    f" its entry has {storage.blob.length} bytes"
                 )
             storages[key] = storage
         if storages[key].dtype != dtype or storages[key].numel != numel:

@@ -1,4 +1,4 @@
-"""Bounded random access into a file: byte windows, lazily read text, and the allowance that limits what a file may cost."""
+"""Bounded random access into a file: lazy bytes and text, and the allowance that limits what a file may cost."""
 
 import codecs
 import io
@@ -24,7 +24,9 @@ class Allowance:
     def take_opcodes(self, num):
         self.num_opcodes_left -= num
         if self.num_opcodes_left < 0:
-            raise Refusal(f"the pickle asks for more than {self.num_opcodes} steps, far more than a file of its length needs")
+            raise Refusal(
+                f"the pickle asks for more than {self.num_opcodes} steps, far more than a file of its length needs"
+            )
 
     def take_bytes(self, num, what):
         self.num_bytes_left -= num
