@@ -91,8 +91,9 @@ def test_weights_are_found_in_every_place_and_held_against_their_checksum(workin
     assert examine().sections["metric_weights"]["net.pth"] == "not there"
     key = hashlib.md5(weights.url.encode()).hexdigest()
     monkeypatch.setenv("V2S_METRIC_WEIGHTS", str(tmp_path / "own"))
-    for path in (tmp_path / "torch" / "hub" / "checkpoints" / "net.pth", tmp_path / "dnnlib" / "downloads" / f"{key}_net.pth",
-                 tmp_path / "own" / "net.pth"):  # each comes before the last one
+    # each place comes before the last one
+    for path in (tmp_path / "torch" / "hub" / "checkpoints" / "net.pth",
+                 tmp_path / "dnnlib" / "downloads" / f"{key}_net.pth", tmp_path / "own" / "net.pth"):
         path.parent.mkdir(parents=True)
         path.write_bytes(content)
         assert examine().sections["metric_weights"]["net.pth"] == f"{path}, sha256 ok"

@@ -91,8 +91,9 @@ def test_rosinality_files_are_plain_dictionaries_of_their_published_names(tmp_pa
 
 
 @pytest.mark.parametrize("wishes, reason", [
-    ({"architecture": "orig"}, 'architecture is "orig"'), ({"c_dim": 3}, "conditional"), ({"img_channels": 1}, "1 channels"),
-    ({"use_noise": False}, "no noise inputs"), ({"activation": "relu"}, "activation is relu"), ({"z_dim": 8}, "one size for"),
+    ({"architecture": "orig"}, 'architecture is "orig"'), ({"c_dim": 3}, "conditional"),
+    ({"img_channels": 1}, "1 channels"), ({"use_noise": False}, "no noise inputs"),
+    ({"activation": "relu"}, "activation is relu"), ({"z_dim": 8}, "one size for"),
     ({"mapping_lr_multiplier": 0.1}, "has 0.01"), ({"const_shape": (4, 2)}, "start at 4x2"),
     ({"resample_filter": (1, 1)}, "2 taps"), ({"layer_features": 24}, "one size for all")])
 def test_rosinality_refuses_what_it_cannot_build(tmp_path, wishes, reason):

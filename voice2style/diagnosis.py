@@ -1,4 +1,4 @@
-"""Facts about this installation for doctor.py: versions, devices, compilers, caches, weights, the model, and what lacks.
+"""Facts about this installation for doctor.py: versions, devices, compilers, caches, weights, model, what lacks.
 
 Every fact is looked up here and now; nothing is imported before its section. A lack is a pair (what, what to do).
 """
@@ -10,7 +10,6 @@ import os
 import pathlib
 import platform
 import shutil
-import sys
 
 from dnnlib.files import cache_dir, sha256_file
 
@@ -54,7 +53,8 @@ METRIC_WEIGHTS = (
             "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt",
             "FID, KID, IS as published"),
     Weights("pt_inception-2015-12-05-6726825d.pth", "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
-            "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+            "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+            "pt_inception-2015-12-05-6726825d.pth",
             "FID comparable with pytorch-fid"),
     Weights("vgg16-397923af.pth", "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
             "https://download.pytorch.org/models/vgg16-397923af.pth", "LPIPS, PPL, projector.py"),
@@ -114,8 +114,6 @@ def _versions(report):
     import voice2style
 
     facts = {"voice2style": voice2style.__version__, "python": f"{platform.python_version()} on {platform.platform()}"}
-    if sys.version_info < (3, 10):
-        report.lacks.append((f"Python {platform.python_version()} is too old", "install Python 3.10 or newer"))
     for name, (module, purpose, needed) in PACKAGES.items():
         facts[name] = version_of(name, module)
         if facts[name] is None:
@@ -154,7 +152,8 @@ def _devices(torch, report):
     facts["threads of torch"] = torch.get_num_threads()
     facts["cuda"] = _cuda(torch, report)
     mps = torch.backends.mps
-    facts["mps"] = "available" if mps.is_available() else "built in, no such device" if mps.is_built() else "not built in"
+    facts["mps"] = ("available" if mps.is_available() else
+                    "built in, no such device" if mps.is_built() else "not built in")
     return facts
 
 
@@ -186,7 +185,8 @@ def _cuda(torch, report):
     """Returns the cards, or why there are none."""
     if torch.cuda.is_available():
         cards = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-        return [f"{card.name}, {card.total_memory / 2**30:.0f} GiB, capability {card.major}.{card.minor}" for card in cards]
+        return [f"{card.name}, {card.total_memory / 2**30:.0f} GiB, capability {card.major}.{card.minor}"
+                for card in cards]
     if torch.version.cuda is None:
         reason, remedy = "this torch is built without CUDA", "for a card, install a CUDA build of torch; the CPU works"
     elif shutil.which("nvidia-smi") is None:
@@ -215,7 +215,7 @@ def _operators(compilers, report):
     plain = sorted(path.stem for path in folder.glob("*.py") if path.stem not in ("__init__", "build"))
     native = sorted({path.stem for suffix in ("cpp", "cu") for path in folder.glob(f"*.{suffix}")})
     if not native:
-        return {"plain PyTorch operators in use": plain, "native ops": "not part of this version; no compiler is needed"}
+        return {"plain PyTorch operators in use": plain, "native ops": "not part of this version, no compiler needed"}
     if lacking := [what for what in ("c++", "ninja") if compilers[what] == "not found"]:
         report.lacks.append((f"native ops cannot be built: {' and '.join(lacking)} not found; the plain ones are used",
                              f"install {' and '.join(lacking)}"))
@@ -276,14 +276,16 @@ def _audio(report):
     except (ImportError, OSError) as error:
         report.works = False
         if version_of("soundfile", "soundfile") is not None:
-            report.lacks.append((f"soundfile does not start ({_first_line(error)})", "install libsndfile and soundfile again"))
+            report.lacks.append((f"soundfile does not start ({_first_line(error)})",
+                                 "install libsndfile and soundfile again"))
         return {"libsndfile": "does not start"}
     known = soundfile.available_formats()
     decodes = [name.lower() for name in ("WAV", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF") if name in known]
     if "OGG" in known and "OPUS" in soundfile.available_subtypes("OGG"):
         decodes.append("opus")
     if "mp3" not in decodes:
-        report.lacks.append(("mp3 recordings cannot be read: libsndfile is older than 1.1", "pip install --upgrade soundfile"))
+        report.lacks.append(("mp3 recordings cannot be read: libsndfile is older than 1.1",
+                             "pip install --upgrade soundfile"))
     video = "with PyAV" if importlib.util.find_spec("av") else "no"
     return {"libsndfile": soundfile.__libsndfile_version__, "reads": decodes, "m4a, mp4, video": video}
 
@@ -298,7 +300,8 @@ def _demo_model(report):
             report.lacks.append((f"the demo model is not there ({DEMO_MODEL})",
                                  "install voice2style again, or give a model with --network"))
             return {"file": f"{DEMO_MODEL}, not there"}
-        return {"file": f"{DEMO_MODEL}, {DEMO_MODEL.stat().st_size / 2**20:.1f} MiB", **_draw(load(device="cpu"), DEMO_MODEL)}
+        size = DEMO_MODEL.stat().st_size / 2**20
+        return {"file": f"{DEMO_MODEL}, {size:.1f} MiB", **_draw(load(device="cpu"), DEMO_MODEL)}
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         report.works = False
         report.lacks.append((f"the demo model does not work ({_first_line(error)})", "install voice2style again"))

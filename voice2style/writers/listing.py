@@ -1,4 +1,4 @@
-"""Says what a file holds: its kind, configuration and card (`info`), or the names and shapes of its tensors (`listing`)."""
+"""Says what a file holds: kind, configuration and card (`info`), or names and shapes of its tensors (`listing`)."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Reads a written file back and holds it against the original: every tensor bit for bit, settings named if they differ."""
+"""Reads a written file back and holds it against the original: tensors bit for bit, settings by name."""
 
 import dataclasses
 
@@ -30,9 +30,9 @@ def prove(bundle, path, form):
         if lost:
             raise ValueError(f"the written file lacks {role}.{lost[0]}; nothing was kept.")
     if form == "voice2style" and bundle.encoder:
-        written = part_of(load_checkpoint(path)[0], "encoder")
-        if written.keys() != bundle.encoder.keys() or not all(map(same_bits, written.values(), bundle.encoder.values())):
-            raise ValueError("the written file does not hold the voice encoder as the original has it; nothing was kept.")
+        written, wanted = part_of(load_checkpoint(path)[0], "encoder"), bundle.encoder
+        if written.keys() != wanted.keys() or not all(same_bits(written[name], wanted[name]) for name in wanted):
+            raise ValueError("the written file does not hold the voice encoder as it was; nothing was kept.")
     return notes + _differences(bundle, weights)
 
 

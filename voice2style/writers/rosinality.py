@@ -134,10 +134,10 @@ def _own_memory(named):
 
 def _how_to_load(settings):
     """Returns the constructor call that the state dicts fit."""
+    call = f"{settings.img_resolution}, {settings.w_dim}, {settings.mapping_layers}"
     for multiplier in (2, 1):
         table = tuple(512 if r <= 32 else 256 * 64 * multiplier // r for r in resolutions(settings.img_resolution))
         if settings.channels == table:
-            return (f"load g_ema into Generator({settings.img_resolution}, {settings.w_dim}, {settings.mapping_layers}, "
-                    f"channel_multiplier={multiplier})")
-    return (f"the widths {list(settings.channels)} are not those of rosinality's Generator: change its table `channels`, "
-            f"then load g_ema into Generator({settings.img_resolution}, {settings.w_dim}, {settings.mapping_layers})")
+            return f"load g_ema into Generator({call}, channel_multiplier={multiplier})"
+    return (f"the widths {list(settings.channels)} are not those of rosinality's Generator: "
+            f"change its table `channels`, then load g_ema into Generator({call})")
