@@ -20,7 +20,7 @@ from voice2style.listening import listen
 
 @dataclasses.dataclass(frozen=True)
 class WorldReport:
-    """R² per trait: of the model's faces, of those faces dealt to other people, of real pictures (the judge's own limit)."""
+    """R² per trait: of the model's faces, of those faces dealt to other people, of real pictures."""
 
     model: list
     shuffled: list
