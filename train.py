@@ -3,12 +3,11 @@
 import dataclasses
 import json
 import pathlib
-import shlex
 import sys
 
 import click
 
-from dnnlib.command_line import BOOL, Door
+from dnnlib.command_line import BOOL, Door, public_command
 
 
 @click.command(cls=Door)
@@ -47,7 +46,7 @@ def main(**options):
     stem = pathlib.Path(options["data"]).stem
     shared = {"data": options["data"], "outdir": options["outdir"], "device": options["device"],
               "desc": options["desc"] or f"{stem}-{options['task']}-{options['cfg']}-batch{settings.batch}",
-              "command": shlex.join(["python", "train.py", *sys.argv[1:]])}
+              "command": public_command("train.py", sys.argv[1:])}
     if options["task"] == "gan":
         from training.gan_loop import train_gan
 

@@ -1,6 +1,7 @@
 """Manners of every door: `_` for `-` in options, one line and exit code 2 for bad input, number ranges."""
 
 import os
+import shlex
 
 import click
 
@@ -65,6 +66,17 @@ def parse_range(text):
         if dash and int(last) < int(first):
             raise ValueError(f'"{part}" runs backwards; write {last}-{first}.')
     return numbers
+
+
+def public_command(program, words):
+    """Returns a command line for a model's card: of absolute paths only the name, for a home folder is nobody's concern."""
+    def shortened(word):
+        option, equals, value = word.partition("=")
+        if equals and os.path.isabs(value):
+            return f"{option}={os.path.basename(value)}"
+        return os.path.basename(word) if os.path.isabs(word) else word
+
+    return shlex.join(["python", program, *map(shortened, words)])
 
 
 class NumRange(click.ParamType):

@@ -11,7 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from dnnlib.command_line import Door, GridSize, NumRange, parse_range
+from dnnlib.command_line import Door, GridSize, NumRange, parse_range, public_command
 from dnnlib.console import format_time, table
 from dnnlib.files import atomic_path, fetch, sha256_file
 from dnnlib.settings import from_dict, to_dict
@@ -155,3 +155,8 @@ def test_doors_end_bad_input_in_one_line(fail, code, text):
     result = CliRunner().invoke(_door, ["--fail", fail])
     assert result.exit_code == code and text in result.output and "Traceback" not in result.output
     assert CliRunner().invoke(_door, ["--nun-faces=3"]).exit_code == 2
+
+
+def test_a_public_command_tells_nothing_of_the_machine():
+    words = ["--data=/home/me/a b.zip", "--network", "/tmp/x/net.pkl", "--outdir", "runs/gan", "--kimg=3"]
+    assert public_command("train.py", words) == "python train.py '--data=a b.zip' --network net.pkl --outdir runs/gan --kimg=3"
