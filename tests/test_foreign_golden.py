@@ -21,7 +21,6 @@ needs_samples = pytest.mark.skipif(
     not FILES, reason="needs the shared folder with sample checkpoints and golden numbers"
 )
 TOLERANCE = {"out64": 1e-9, "out32": 1e-4}
-ROSINALITY_64 = 1e-6  # that program scales before demodulating, so its 1e-8 weighs differently (relative 1e-8)
 
 
 def calls(name, generator, discriminator, golden, dtype):
@@ -66,7 +65,7 @@ def test_tensors_and_outputs_of_the_original_programs(sample):
         for key in (k for k in golden if k.startswith(tag + "/")):
             result = calls(key.split("/")[1], g, d, golden, dtype)
             if result is not None:
-                tolerance = ROSINALITY_64 if rosinality and tag == "out64" else TOLERANCE[tag]
+                tolerance = TOLERANCE[tag]
                 assert np.abs(result.numpy().reshape(golden[key].shape) - golden[key]).max() < tolerance, key
                 checked += 1
     assert checked >= 5 and json.loads(str(golden["meta"]))["name"] == sample.rpartition(".")[0]

@@ -50,7 +50,7 @@ class Case:
         if name.startswith("rosi"):
             return GeneratorSettings(img_resolution=self.meta["size"], channels=self._rosinality_channels(),
                                      z_dim=self.meta["style_dim"], w_dim=self.meta["style_dim"],
-                                     mapping_layers=self.meta["n_mlp"])
+                                     mapping_layers=self.meta["n_mlp"], scaled_demodulation=True)
         kwargs = self.meta.get("G_init_kwargs") or self.meta["nv_G_kwargs"]
         static = self.meta.get("G_static_kwargs", {})
         picture = kwargs.get("synthesis_kwargs", kwargs)
@@ -126,8 +126,7 @@ def test_outputs(case, run):
     assert set(wanted) - set(known) <= {"w_avg_after_update", "D_logits_n8_groupNone", "D_logits_n8_group4"}
     if not known:
         pytest.skip(f"{case.name} has no {run}")
-    # Rosinality's program divides weights by sqrt(fan in) before demodulating: the epsilon of 1e-8 weighs more there.
-    tolerance = max(TOLERANCE[run], 1e-6 if case.name.startswith("rosi") else 0)
+    tolerance = TOLERANCE[run]
     with torch.no_grad():
         for key in known:
             case.check(f"{run}/{key}", outputs[key](), tolerance)

@@ -62,8 +62,9 @@ def test_written_files_give_the_same_pictures_and_logits(tmp_path, form, name):
     ours, theirs = (voice2style.load_networks(path) for path in (tmp_path / "ours.safetensors", tmp_path / name))
     z = torch.randn(3, 16)
     images = ours.G_ema(z, truncation_psi=0.6, noise_mode="const")
-    assert torch.equal(theirs.G_ema(z, truncation_psi=0.6, noise_mode="const"), images)
-    assert torch.equal(theirs.G(z, noise_mode="const"), ours.G(z, noise_mode="const"))
+    far = 1e-5 if form == "rosinality" else 0  # that program's epsilon in the demodulation weighs more
+    assert torch.allclose(theirs.G_ema(z, truncation_psi=0.6, noise_mode="const"), images, rtol=0, atol=far)
+    assert torch.allclose(theirs.G(z, noise_mode="const"), ours.G(z, noise_mode="const"), rtol=0, atol=far)
     assert torch.equal(theirs.D(images), ours.D(images))
 
 

@@ -12,40 +12,40 @@ EPSILON = 1e-8
 
 
 def modulated_conv2d(x, weight, styles, noise=None, up=1, down=1, padding=0, resample_filter=None, demodulate=True,
-                     flip_weight=True, fused=False, *, gain=1.0):
+                     flip_weight=True, fused=False, *, gain=1.0, epsilon=EPSILON):
     """Return each picture x[n] [I, H, W] convolved with weight * styles[n], times gain, plus noise: [N, O, H', W'].
 
     weight: [O, I, kh, kw]; styles: [N, I]; noise: None or anything that broadcasts to the result, added after
     demodulation. demodulate: divide the weights of each output channel by their 2-norm. fused: build the weights of
     every sample and run one grouped convolution; otherwise (same numbers) scale the input by the styles, convolve with
-    the shared weight, scale the output. Analysing and Improving the Image Quality of StyleGAN, equations 1 and 3.
+    the shared weight, scale the output. epsilon: added to the squared norm. Analysing and Improving the Image Quality of StyleGAN, equations 1 and 3.
     """
     _check(x, weight, styles)
     if x.dtype == torch.float16 and demodulate:
         weight, styles = _tame(weight, styles)
     resampling = {"f": resample_filter, "up": up, "down": down, "padding": padding, "flip_weight": flip_weight}
     if weight.shape[2:] == (1, 1) and up == down == 1 and padding == 0:
-        return _add(_pointwise(x, _sample_weights(weight, styles, demodulate, gain)), noise)
+        return _add(_pointwise(x, _sample_weights(weight, styles, demodulate, gain, epsilon)), noise)
     if fused:
-        n, w = x.shape[0], _sample_weights(weight, styles, demodulate, gain).to(x.dtype)
+        n, w = x.shape[0], _sample_weights(weight, styles, demodulate, gain, epsilon).to(x.dtype)
         y = conv2d_resample(x.reshape(1, -1, *x.shape[2:]), w.flatten(0, 1), groups=n, **resampling)
         return _add(y.reshape(n, -1, *y.shape[2:]), noise)
     y = conv2d_resample(x * _per_channel(styles if demodulate else styles * gain, x), weight.to(x.dtype), **resampling)
     if not demodulate:
         return _add(y, noise)
-    scale = _per_channel(demodulation(weight, styles) * gain, y)
+    scale = _per_channel(demodulation(weight, styles, epsilon) * gain, y)
     return y * scale if noise is None else torch.addcmul(noise.to(y.dtype), y, scale)
 
 
-def demodulation(weight, styles):  # [O, I, kh, kw], [N, I] -> [N, O]
+def demodulation(weight, styles, epsilon=EPSILON):  # [O, I, kh, kw], [N, I] -> [N, O]
     """Return 1 / 2-norm of the modulated weights of each sample and output channel."""
     with autocast_off(weight):
-        return (styles.square() @ weight.square().sum([2, 3]).t() + EPSILON).rsqrt()
+        return (styles.square() @ weight.square().sum([2, 3]).t() + epsilon).rsqrt()
 
 
-def _sample_weights(weight, styles, demodulate, gain):  # -> [N, O, I, kh, kw]
+def _sample_weights(weight, styles, demodulate, gain, epsilon):  # -> [N, O, I, kh, kw]
     w = weight[None] * (styles if demodulate else styles * gain)[:, None, :, None, None]
-    return w * (demodulation(weight, styles) * gain)[:, :, None, None, None] if demodulate else w
+    return w * (demodulation(weight, styles, epsilon) * gain)[:, :, None, None, None] if demodulate else w
 
 
 def _pointwise(x, w):  # [N, I, H, W], [N, O, I, 1, 1] -> [N, O, H, W]

@@ -148,6 +148,7 @@ def _generator_settings(tensors):
         "layer_features": _shape(tensors, "style.1.weight", 2)[0] if num_layers > 1 else None,
         "architecture": "skip",
         "const_shape": tuple(constant[2:]),
+        "scaled_demodulation": True,
     }
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from torch_utils.ops.bias_act import bias_act
-from torch_utils.ops.modulated_conv import modulated_conv2d
+from torch_utils.ops.modulated_conv import EPSILON, modulated_conv2d
 from torch_utils.ops.upfirdn2d import setup_filter, upsample2d
 from voice2style.layers import (
     DEFAULT_FILTER,
@@ -40,6 +40,8 @@ class GeneratorSettings:
 
     channels: one width per resolution 4, 8, .. img_resolution. w_avg_beta None: no running mean, no truncation.
     num_fp16_res: so many of the highest resolutions run in half precision on a GPU, and on a CPU too if fp16_on_cpu.
+    scaled_demodulation: weights are divided by sqrt(fan in) before they are demodulated, as rosinality's program does;
+    it only makes the epsilon there weigh more.
     const_shape: height and width where the picture starts; (4, 2) gives pictures of img_resolution x img_resolution/2.
     """
 
@@ -63,6 +65,7 @@ class GeneratorSettings:
     conv_clamp: float | None = None
     fp16_on_cpu: bool = False
     const_shape: tuple[int, int] = (4, 4)
+    scaled_demodulation: bool = False
 
     def __post_init__(self):
         for name in ("channels", "resample_filter", "const_shape"):
@@ -89,6 +92,7 @@ class SynthesisLayer(nn.Module):
         self.affine = Dense(settings.w_dim, num_in, bias_init=1)
         self.weight = nn.Parameter(torch.randn(num_out, num_in, 3, 3))
         self.bias = nn.Parameter(torch.zeros(num_out))
+        self.epsilon = EPSILON * self.weight[0].numel() if settings.scaled_demodulation else EPSILON
         self.register_buffer("resample_filter", setup_filter(settings.resample_filter if up > 1 else DEFAULT_FILTER))
         if settings.use_noise:
             self.register_buffer("noise_const", torch.randn(self.shape))
@@ -97,7 +101,8 @@ class SynthesisLayer(nn.Module):
     def forward(self, x, w, noise, gain=1.0):  # [N, I, H, W], [N, D] -> [N, O, H*up, W*up]
         early, late = split_gain(self.activation, gain)
         y = modulated_conv2d(x, self.weight, self.affine(w), noise.of(self, early), up=self.up, padding=1, gain=early,
-                             resample_filter=self.resample_filter, flip_weight=self.up == 1, fused=self._fuse(x))
+                             resample_filter=self.resample_filter, flip_weight=self.up == 1, fused=self._fuse(x),
+                             epsilon=self.epsilon)
         bias = self.bias if early == 1 else self.bias * early
         return bias_act(y, bias, act=self.activation, gain=late, clamp=scaled(self.conv_clamp, gain))
 
