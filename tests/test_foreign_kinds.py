@@ -320,7 +320,7 @@ def test_tensorflow_refusals(tmp_path):
 
 
 def square(**changes):
-    return generator(**{"z_dim": 8, "w_dim": 8, **changes})
+    return generator(**{"z_dim": 8, "w_dim": 8, "scaled_demodulation": True, **changes})
 
 
 @pytest.mark.parametrize("zipped", [True, False])
