@@ -1,4 +1,4 @@
-"""Measures speed and memory as ratios within one run: start-up, audio front-end, long recordings, drawn world, loading."""
+"""Measures speed and memory as ratios within one run: start-up, audio, long recordings, drawn world, loading."""
 
 import json
 import os

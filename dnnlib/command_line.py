@@ -69,7 +69,7 @@ def parse_range(text):
 
 
 def public_command(program, words):
-    """Returns a command line for a model's card: of absolute paths only the name, for a home folder is nobody's concern."""
+    """Returns a command line for a card: of absolute paths only the name, for a home folder is nobody's concern."""
     def shortened(word):
         option, equals, value = word.partition("=")
         if equals and os.path.isabs(value):

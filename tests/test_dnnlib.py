@@ -150,7 +150,8 @@ def test_doors_take_underscores_and_ranges():
 
 
 @pytest.mark.parametrize("fail, code, text", [
-    ("value", 2, "Error: what came; what to do\n"), ("file", 2, "No such file or directory"), ("stop", 130, "Interrupted")])
+    ("value", 2, "Error: what came; what to do\n"), ("file", 2, "No such file or directory"),
+    ("stop", 130, "Interrupted")])
 def test_doors_end_bad_input_in_one_line(fail, code, text):
     result = CliRunner().invoke(_door, ["--fail", fail])
     assert result.exit_code == code and text in result.output and "Traceback" not in result.output
@@ -159,4 +160,5 @@ def test_doors_end_bad_input_in_one_line(fail, code, text):
 
 def test_a_public_command_tells_nothing_of_the_machine():
     words = ["--data=/home/me/a b.zip", "--network", "/tmp/x/net.pkl", "--outdir", "runs/gan", "--kimg=3"]
-    assert public_command("train.py", words) == "python train.py '--data=a b.zip' --network net.pkl --outdir runs/gan --kimg=3"
+    wanted = "python train.py '--data=a b.zip' --network net.pkl --outdir runs/gan --kimg=3"
+    assert public_command("train.py", words) == wanted

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 import dataset_tool
 import train
 from torch_utils.checkpoint import load_checkpoint, part_of
+from torch_utils.ops.upfirdn2d import setup_filter, upsample2d
 from training.configure import configure
 from training.gan_loop import build_networks, take_over, train_gan
 from training.probe_loop import train_probe
@@ -93,9 +94,6 @@ def test_growing_by_a_block_keeps_the_picture(tmp_path, faces16):
     small.load_state_dict(part_of(load_checkpoint(path)[0], "G"))
     z = torch.randn(2, 8)
     before, after = small(z, noise_mode="none"), generator.eval()(z, noise_mode="none")
-    assert torch.allclose(torch.nn.functional.avg_pool2d(after, 2)[:, :, 2:-2, 2:-2], before[:, :, 2:-2, 2:-2], atol=0.35)
-    from torch_utils.ops.upfirdn2d import setup_filter, upsample2d
-
     assert torch.allclose(after, upsample2d(before, setup_filter([1, 3, 3, 1])), atol=1e-5)
     assert len(lines) == 2 and "stay fresh" in lines[0]
 
@@ -148,4 +146,5 @@ def test_dry_run_prints_the_configuration(faces16, tmp_path):
     result = CliRunner().invoke(train.main, ["--task=gan", f"--data={faces16}", f"--outdir={tmp_path / 'o'}",
                                              "--resolution=64", "--kimg=7", "-n"])
     settings = json.loads(result.output)["settings"]
-    assert settings["total_kimg"] == 7 and settings["channels"] == [64, 64, 64, 32, 16] and not (tmp_path / "o").exists()
+    assert settings["total_kimg"] == 7 and settings["channels"] == [64, 64, 64, 32, 16]
+    assert not (tmp_path / "o").exists()

@@ -29,7 +29,7 @@ _PCM = 32767
 
 
 class Voices:
-    """The speech of one split's clips as 16-bit samples in memory, pauses left out as in inference; batches are crops."""
+    """The speech of one split's clips in memory, pauses left out as in inference; batches are crops of one length."""
 
     def __init__(self, dataset, split, *, crop_s, seed):
         self.rows = dataset.voices(split)

@@ -18,7 +18,8 @@ def modulated_conv2d(x, weight, styles, noise=None, up=1, down=1, padding=0, res
     weight: [O, I, kh, kw]; styles: [N, I]; noise: None or anything that broadcasts to the result, added after
     demodulation. demodulate: divide the weights of each output channel by their 2-norm. fused: build the weights of
     every sample and run one grouped convolution; otherwise (same numbers) scale the input by the styles, convolve with
-    the shared weight, scale the output. epsilon: added to the squared norm. Analysing and Improving the Image Quality of StyleGAN, equations 1 and 3.
+    the shared weight, scale the output. epsilon: added to the squared norm. Analysing and Improving the Image Quality
+    of StyleGAN, equations 1 and 3.
     """
     _check(x, weight, styles)
     if x.dtype == torch.float16 and demodulate:

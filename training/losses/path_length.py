@@ -1,4 +1,4 @@
-"""Path-length regularisation (Karras et al. 2020, StyleGAN2, eq. 4): a step in W+ moves the picture by a fixed amount."""
+"""Path-length regularisation (StyleGAN2, eq. 4): a step in W+ moves the picture by a fixed amount."""
 
 import math
 
