@@ -32,6 +32,7 @@ EXTRAS = {  # extra -> ({distribution: import name}, what does not work without 
     "vad": ({"silero-vad": "silero_vad"}, "--vad silero"),
     "av": ({"av": "av"}, "m4a, mp4 and video recordings"),
     "onnx": ({"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"}, "convert.py to ONNX"),
+    "video": ({"imageio-ffmpeg": "imageio_ffmpeg"}, "mp4 from gen_video.py and projector.py"),
     "web": ({"flask": "flask"}, "the browser page"),
     "face": ({"opencv-python-headless": "cv2"}, "finding faces in photographs"),
 }

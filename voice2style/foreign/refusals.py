@@ -31,7 +31,8 @@ def _either(*tests):
 def _alias_free(contents):
     """Children `input` and L{i}_{size}_{channels} of a synthesis network."""
     return _names(
-        r"(^|\.)synthesis\.L\d+_\d+_\d+\.|(^|\.)L\d+_\d+_\d+\.(magnitude_ema|up_filter|affine)|synthesis\.input\.(freqs|phases)"
+        r"(^|\.)synthesis\.L\d+_\d+_\d+\.|(^|\.)L\d+_\d+_\d+\.(magnitude_ema|up_filter|affine)|"
+        r"synthesis\.input\.(freqs|phases)"
     )(contents) or any(
         "layer_names" in state and "num_critical" in state
         for _, state in contents.modules.values()
@@ -90,7 +91,8 @@ STRANGERS = [  # asked when no reader knows the file
     (
         "StyleGAN1",
         _names(
-            r"(^|\.)(generator\.)?progression\.\d|(^|\.)(g_synthesis|g_mapping)\.|(^|[./])StyleMod|adain\d?\.style|\.epi\d\.|"
+            r"(^|\.)(generator\.)?progression\.\d|(^|\.)(g_synthesis|g_mapping)\.|(^|[./])StyleMod|"
+            r"adain\d?\.style|\.epi\d\.|"
             r"(^|\.)style_mod\."
         ),
         "another architecture: convert nothing, draw with the repository that made it",
@@ -98,7 +100,8 @@ STRANGERS = [  # asked when no reader knows the file
     (
         "ProGAN",
         _names(
-            r"(^|\.)(scaleLayers|toRGBLayers|fromRGBLayers|scale_layers|rgb_layers|initial_block\.conv_1|to_rgb_\d|lod)\b"
+            r"(^|\.)(scaleLayers|toRGBLayers|fromRGBLayers|scale_layers|rgb_layers|"
+            r"initial_block\.conv_1|to_rgb_\d|lod)\b"
         ),
         "another architecture: draw with the repository that made it",
     ),
