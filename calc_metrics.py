@@ -16,8 +16,9 @@ from dnnlib.command_line import Door
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
 @click.option("--trunc", type=click.FloatRange(0, 2), default=1.0, show_default=True)
 @click.option("--limit", type=click.IntRange(min=2), help="Judge at most so many people.")
+@click.option("--picture", help="Also write a sheet to this PNG: people, and below each the face from the voice.")
 @click.option("--seed", type=int, default=0, show_default=True)
-def main(network, data, metrics, judge, split, trunc, limit, seed):
+def main(network, data, metrics, judge, split, trunc, limit, picture, seed):
     """Measure on the drawn world how much of what a voice tells reaches the face."""
     wanted = [name.strip() for name in metrics.split(",") if name.strip()]
     if unknown := [name for name in wanted if name != "world_traits"]:
@@ -29,6 +30,11 @@ def main(network, data, metrics, judge, split, trunc, limit, seed):
     begin = time.time()
     report = judge_world(load(network, device="cpu"), data=data, judge_path=judge, split=split, psi=trunc, most=limit,
                          seed=seed, network_sha256=sha256_file(network_file(network)))
+    if picture:
+        from torch_utils.images import write_png
+
+        text = "people of the drawn world; below each, the AI-generated face drawn from their synthetic speech"
+        write_png(picture, report.sheet(), text={"Description": text})
     click.echo(report.table())
     click.echo(json.dumps({"results": report.results(), "metric": "world_traits", "total_time": time.time() - begin,
                            "protocol": report.protocol, "timestamp": time.time()}))

@@ -10,12 +10,14 @@ from dnnlib.console import table
 from dnnlib.files import sha256_file
 from metrics.judges.trait_probe import load_probe
 from metrics.world_traits import trait_scores
-from torch_utils.images import to_float
+from torch_utils.images import grid, to_float, to_hwc, to_uint8
 from torch_utils.random_streams import numpy_stream
 from training.dataset import Dataset
 from training.probe_loop import trait_table
 from voice2style.demo.traits import TRAITS
 from voice2style.listening import listen
+
+_PAIRS_KEPT = 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +28,7 @@ class WorldReport:
     shuffled: list
     real: list
     protocol: dict
+    pairs: list  # (real picture, drawn face) of the first people, [3, H, W] in [-1, 1]
 
     def table(self):
         """Returns a Markdown table, one row a trait."""
@@ -35,6 +38,15 @@ class WorldReport:
                 for score, shuffled, real in zip(self.model, self.shuffled, self.real)]
         return table(rows, ["trait", "hears", "ceiling ρ²", "judge on drawn faces", "MODEL", "95 % interval",
                             "shuffled voices"])
+
+    def sheet(self, *, columns=12):  # -> uint8 [H, W, 3]
+        """Returns real pictures in one row, the faces drawn from their voices below, twice their size."""
+        rows = []
+        for start in range(0, len(self.pairs), columns):
+            part = self.pairs[start:start + columns]
+            rows += [torch.stack([pair[k] for pair in part]) for k in (0, 1)]
+        images = torch.nn.functional.interpolate(torch.cat(rows), scale_factor=2, mode="bicubic")
+        return to_hwc(to_uint8(grid(images.clamp(-1, 1), columns)))
 
     def results(self):
         """Returns the numbers as one flat table for a metric line."""
@@ -53,16 +65,18 @@ def judge_world(model, *, data, judge_path, split="test", psi=1.0, most=None, se
     rows = rows[:most] if most else rows
     if len(rows) < 2:
         raise ValueError(f'"{data}" has {len(rows)} people with voice and face in the split "{split}"; 2 are needed.')
-    drawn, real = [], []
+    drawn, real, pairs = [], [], []
     for row in tqdm(rows, desc="Judging", unit="person", disable=None):
         ws = listen(model, torch.from_numpy(dataset.read_voice(row))).codes
-        drawn.append(judge(model.synthesis(model.truncate(ws, psi)).clamp(-1, 1))[0])
-        picture = torch.from_numpy(np.array(dataset.read_face(faces[row["person"]])))
-        real.append(judge(to_float(picture.permute(2, 0, 1))[None])[0])
+        face = model.synthesis(model.truncate(ws, psi)).clamp(-1, 1)
+        picture = to_float(torch.from_numpy(np.array(dataset.read_face(faces[row["person"]]))).permute(2, 0, 1))
+        drawn.append(judge(face)[0])
+        real.append(judge(picture[None])[0])
+        if len(pairs) < _PAIRS_KEPT:
+            pairs.append((picture, torch.nn.functional.interpolate(face, size=picture.shape[1:])[0]))
     names = judge.settings.traits
     truth = trait_table(dataset, rows, names).double().numpy()
-    audibility = float(dataset.card.get("audibility", 1.0))
-    ceilings = {trait.name: (trait.rho * audibility) ** 2 for trait in TRAITS}
+    ceilings = dataset.card["ceilings"]
     dealt = numpy_stream(seed, "shuffled voices").permutation(len(rows))
 
     def scores(read):
@@ -75,7 +89,7 @@ def judge_world(model, *, data, judge_path, split="test", psi=1.0, most=None, se
     protocol = {"n": len(rows), "split": split, "data": str(dataset.path.name), "data_sha256": _data_sha256(dataset),
                 "judge": str(judge_path), "judge_sha256": sha256_file(judge_path), "truncation_psi": psi, "seed": seed,
                 "network_sha256": network_sha256, "torch": torch.__version__}
-    return WorldReport(model=model_scores, shuffled=shuffled, real=real_scores, protocol=protocol)
+    return WorldReport(model=model_scores, shuffled=shuffled, real=real_scores, protocol=protocol, pairs=pairs)
 
 
 def _data_sha256(dataset):
