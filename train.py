@@ -24,6 +24,9 @@ from dnnlib.command_line import BOOL, Door, public_command
 @click.option("--gamma", type=click.FloatRange(min=0), help="Weight of R1.")
 @click.option("--mirror", type=BOOL, help="Flip half of the faces, 0 or 1.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Arithmetic of the main phases.")
+@click.option("--no-se", type=BOOL, is_flag=False, flag_value=True, default=None,
+              help="Ablation: no squeeze and excitation (--task voice).")
+@click.option("--activation", type=click.Choice(["mish", "relu"]), help="Of the audio processor (--task voice).")
 @click.option("--snap", type=click.IntRange(min=1), help="Snapshot every so many ticks.")
 @click.option("--tick", type=click.FloatRange(min=0.001), help="Length of a tick in kimg.")
 @click.option("--resolution", type=int, help="Side of the picture in pixels; default: the dataset's.")
@@ -39,7 +42,7 @@ def main(**options):
     keep_freed_memory()
     settings = configure(**{name: options[name] for name in (
         "task", "data", "cfg", "kimg", "steps", "batch", "gamma", "mirror", "precision", "snap", "tick", "resolution",
-        "seed")})
+        "seed", "no_se", "activation")})
     if options["dry_run"]:
         click.echo(json.dumps({**options, "settings": dataclasses.asdict(settings)}, indent=2))
         return

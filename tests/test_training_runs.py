@@ -123,7 +123,16 @@ def test_endless_order_visits_everyone_once_a_round():
     assert EndlessOrder(7, 3, "faces")[9] == rounds[1][2]
 
 
+@pytest.mark.parametrize("options, wanted", [
+    (["--no-se"], {"use_se": False}), (["--no-se=0", "--activation=relu"], {"use_se": True, "activation": "relu"})])
+def test_ablations_are_one_option_each(faces16, tmp_path, options, wanted):
+    shared = ["--task=voice", f"--data={faces16}", f"--outdir={tmp_path}", "-n"]
+    result = CliRunner().invoke(train.main, [*shared, *options])
+    assert result.exit_code == 0 and wanted.items() <= json.loads(result.output)["settings"]["encoder"].items()
+
+
 @pytest.mark.parametrize("options, message", [
+    (["--task=gan", "--no-se", "--resolution=64"], "has no audio processor"),
     (["--task=gan", "--cfg=demo"], "the dataset holds 16x16 faces"),
     (["--task=gan", "--steps=3", "--resolution=64"], "has no option --steps"),
     (["--task=voice"], "--task voice needs --network"),
