@@ -10,7 +10,7 @@ GAN_PRESETS = {
     # Drawn skin has no grain: from 64² on, the noise inputs would only add speckle, so there are none.
     "demo": {
         32: GanSettings(channels=(64, 64, 64, 32), gamma=0.3, total_kimg=60, ema_kimg=5, **_DEMO),
-        64: GanSettings(channels=(64, 64, 64, 32, 16), gamma=0.6, total_kimg=200, ema_kimg=10,
+        64: GanSettings(channels=(64, 64, 64, 32, 16), gamma=0.6, total_kimg=180, ema_kimg=10,
                         use_noise=False, **_DEMO),
         128: GanSettings(channels=(64, 64, 64, 32, 16, 8), gamma=1.0, total_kimg=200, ema_kimg=10,
                          use_noise=False, **_DEMO),
