@@ -16,7 +16,7 @@ from voice2style.layers import DEFAULT_FILTER
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SEED = 0
-NUM_MEAN_SAMPLES = 4096
+NUM_MEAN_SAMPLES = {"G_ema": 2048, "G": 512}  # pictures are drawn with G_ema
 _TOUCHABLE = 4096  # larger than any filter, whose values are wanted
 _SCALINGS = (torch.Tensor.div, torch.Tensor.__truediv__, torch.Tensor.true_divide, torch.div)
 _SPARE = {}  # networks that were built to learn their layout and wait for the values
@@ -75,6 +75,8 @@ def complete(plan, allowance):
     for name, shape in wanted.items():
         if name not in fillable:
             tensors[name] = _read(plan, name, allowance)
+            if not shape and tensors[name].numel() == 1:  # a single number that was stored as [1]
+                tensors[name] = tensors[name].reshape(())
             if tensors[name].shape != shape:
                 raise Refusal(
                     f"its {plan.role} has {name} of shape {list(tensors[name].shape)}, {list(shape)} fits the rest"
@@ -119,10 +121,10 @@ def _fill(plan, settings, wanted, missing, tensors):
         if name.endswith("resample_filter"):
             tensors[name] = setup_filter(settings.resample_filter if _resamples(plan.role, name) else DEFAULT_FILTER)
     if "mapping.w_avg" in missing:
-        tensors["mapping.w_avg"] = _mean_code(settings, tensors)
+        tensors["mapping.w_avg"] = _mean_code(settings, tensors, NUM_MEAN_SAMPLES[plan.role])
         plan.notes.append(
             f"{plan.role}: the file has no mean code (w_avg);"
-            f" it was estimated from {NUM_MEAN_SAMPLES} codes of seed {SEED}"
+            f" it was estimated from {NUM_MEAN_SAMPLES[plan.role]} codes of seed {SEED}"
         )
 
 
@@ -133,16 +135,17 @@ def _resamples(role, name):
 
 
 @torch.no_grad()
-def _mean_code(settings, tensors):
+def _mean_code(settings, tensors, num):
     """Mean of mapping(z) [w_dim] over many z, and over all labels in turn."""
     network = blank("G", settings)
     own = {n.removeprefix("mapping."): t for n, t in tensors.items() if n.startswith("mapping.")}
     own["w_avg"] = torch.zeros(network.w_dim)
     network.mapping.load_state_dict(own, assign=True)
-    z = torch.randn(NUM_MEAN_SAMPLES, network.z_dim, generator=stream(SEED, "w_avg"))
-    labels = torch.arange(NUM_MEAN_SAMPLES) % max(network.c_dim, 1)
-    c = torch.eye(network.c_dim)[labels] if network.c_dim else None
+    network.mapping.num_ws = 1  # a code is repeated for every layer: not here
+    z = torch.randn(num, network.z_dim, generator=stream(SEED, "w_avg"))
+    labels = torch.arange(num) % max(network.c_dim, 1)
     total = torch.zeros(network.w_dim, dtype=torch.float64)
-    for rows in torch.arange(NUM_MEAN_SAMPLES).split(512):  # a code is repeated for every layer: little at a time
-        total += network.mapping(z[rows], None if c is None else c[rows])[:, 0].double().sum(0)
-    return (total / NUM_MEAN_SAMPLES).float()
+    for rows in torch.arange(num).split(512):
+        c = torch.nn.functional.one_hot(labels[rows], network.c_dim).float() if network.c_dim else None
+        total += network.mapping(z[rows], c)[:, 0].double().sum(0)
+    return (total / num).float()

@@ -41,6 +41,9 @@ def _alias_free(contents):
 
 
 def _xl(contents):
+    """Alias-free too, with a class embedding and one mean code per class."""
+    if any(name.endswith("mapping.w_avg") and len(ref.shape) == 2 for name, ref in contents.tensors.items()):
+        return _alias_free(contents)
     return _either(_classes("SuperresGenerator"), _names(r"mapping\.embed_proj\."))(contents) or any(
         "head_layer_names" in state for _, state in contents.modules.values() if isinstance(state, dict)
     )
@@ -73,7 +76,7 @@ STRANGERS = [  # asked when no reader knows the file
     (
         "a genforce network",
         _either(
-            _names(r"mapping\.dense\d+\.|synthesis\.layer\d+\.(weight|wscale|bias|style|conv)"),
+            _names(r"(^|\.)(mapping\.dense\d+\.|synthesis\.layer\d+\.(weight|wscale|bias|style|conv))"),
             lambda c: "generator_smooth" in c.top_keys(),
         ),
         "take the TensorFlow or PyTorch pickle it was converted from",

@@ -33,13 +33,19 @@ TRANSFORMS = {
 
 
 def recognises(contents):
-    """True if a generator with rosinality's names is in the file."""
-    return bool(find_generators(contents.tensors))
+    """True if a generator with rosinality's names is in the file, or a discriminator by itself."""
+    names = contents.tensors
+    return bool(find_generators(names) or (find_discriminators(names) and not any("b4.const" in n for n in names)))
 
 
 def find_generators(tensors):
     prefixes = [n[: -len(G_ANCHOR)] for n in tensors if n.endswith(G_ANCHOR)]
     return [p for p in prefixes if f"{p}conv1.conv.weight" in tensors and f"{p}to_rgb1.conv.weight" in tensors]
+
+
+def find_discriminators(tensors):
+    prefixes = [n[: -len(D_ANCHOR)] for n in tensors if n.endswith(D_ANCHOR)]
+    return [p for p in prefixes if f"{p}convs.0.0.weight" in tensors and f"{p}final_conv.0.weight" in tensors]
 
 
 def read(contents):
@@ -48,11 +54,12 @@ def read(contents):
     generators = by_role(find_generators(contents.tensors), notes, "generator")
     for role, prefix in generators.items():
         plans.append(plan_generator(contents, role, prefix))
-    anchors = [n[: -len(D_ANCHOR)] for n in contents.tensors if n.endswith(D_ANCHOR)]
-    for prefix in by_role(anchors, notes, "discriminator").values():
+    for prefix in by_role(find_discriminators(contents.tensors), notes, "discriminator").values():
         try:
             plans.append(_plan_discriminator(contents.tensors, prefix))
         except Refusal as error:
+            if not plans:
+                raise
             notes.append(f"D is left out: {error}")
     if {"g_optim", "d_optim"} & set(contents.top_keys()):
         notes.append("optimizer states are left out")

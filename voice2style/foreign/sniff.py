@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 
 from voice2style.foreign.safe_pickle import Machine
 from voice2style.foreign.safetensors_files import read_file
@@ -40,6 +41,8 @@ PICKLE_STARTS = b"\x80(]})cNI\x8c.K"  # protocol mark, or the first instruction 
 @contextlib.contextmanager
 def handles(path):
     """(buffered handle, unbuffered handle for values read later, length) of a file."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise Refusal("no ordinary file (a pipe or a device): save its contents first")
     with open(path, "rb") as file, open(path, "rb", buffering=0) as blobs:
         length = os.fstat(file.fileno()).st_size
         if length > MAX_BYTES:

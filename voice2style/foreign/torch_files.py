@@ -1,6 +1,7 @@
 """Reads what torch.save writes: the zip archive, the older stream, and the stream nested in NVIDIA's pickles."""
 
 import io
+import re
 import struct
 import zipfile
 
@@ -13,6 +14,11 @@ STREAM_HEAD = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 STREAM_VERSION = 1001
 MAX_NESTED_HEAD = 4096  # the five small pickles before the numbers of one nested storage take about 400 bytes
 MAX_ENTRIES = 100_000
+ONE_STORAGE = re.compile(  # how every torch since 1.0 writes a storage's description between head and numbers
+    rb"\x80\x02\(X\x07\0\0\0storageq\0ctorch\n([A-Za-z0-9]{1,32})\nq\x01X(.)\0\0\0([0-9]{1,20})q\x02"
+    rb"X(.)\0\0\0([a-z0-9:]{1,20})q\x03(?:K(.)|M(..)|J(...[\0-\x7f]))Ntq\x04Q\.\x80\x02\]q\0X(.)\0\0\0([0-9]{1,20})q\x01a\.",
+    re.DOTALL,
+)
 
 
 def storage_dtype(cls):
@@ -118,11 +124,27 @@ def place_storages(storages, blob, start):
         start = storage.start + numel * storage.dtype.itemsize
 
 
+def _usual_storage(head, known):
+    """(storage, where its count stands) for the usual layout, without a pickle machine for it; None for any other."""
+    match = ONE_STORAGE.match(head, len(known)) if known and head.startswith(known) else None
+    if match is None:
+        return None
+    kind, key_length, key, place_length, place, *counts, listed_length, listed = match.groups()
+    if key_length[0] != len(key) or place_length[0] != len(place) or (listed_length, listed) != (key_length, key):
+        return None
+    dtype = storage_dtype(Name("torch", kind.decode()))
+    return Storage(dtype, int.from_bytes(next(c for c in counts if c is not None), "little")), match.end()
+
+
 def nested_storage(blob, allowance):
     """The one storage inside the bytes that NVIDIA's pickles hand to torch.storage._load_from_bytes."""
     head = blob.read(0, MAX_NESTED_HEAD)
     if head[:2] == b"PK":
         raise Refusal("a nested torch.save archive where a single storage is expected")
+    if found := _usual_storage(head, allowance.checked_stream_head):
+        root, stop = found
+        place_storages([root], blob, stop)
+        return root
     file = io.BytesIO(head)
     _, root, storages = stream_root(file, len(head), allowance, file)
     if not isinstance(root, Storage) or len(storages) != 1:
