@@ -93,7 +93,7 @@ def test_rosinality_files_are_plain_dictionaries_of_their_published_names(tmp_pa
 
 @pytest.mark.parametrize("wishes, reason", [
     ({"architecture": "orig"}, 'architecture is "orig"'), ({"c_dim": 3}, "conditional"),
-    ({"img_channels": 1}, "1 channels"), ({"use_noise": False}, "no noise inputs"),
+    ({"img_channels": 1}, "1 channels"),
     ({"activation": "relu"}, "activation is relu"), ({"z_dim": 8}, "one size for"),
     ({"mapping_lr_multiplier": 0.1}, "has 0.01"), ({"const_shape": (4, 2)}, "start at 4x2"),
     ({"resample_filter": (1, 1)}, "2 taps"), ({"layer_features": 24}, "one size for all")])
@@ -102,6 +102,20 @@ def test_rosinality_refuses_what_it_cannot_build(tmp_path, wishes, reason):
     with pytest.raises(ValueError, match=reason):
         convert(tmp_path / "ours.safetensors", tmp_path / "out" / "theirs.pt")
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_rosinality_gets_silent_noise_for_networks_without_noise_inputs(tmp_path):
+    wanted = save_networks(tmp_path / "ours.safetensors", use_noise=False)
+    done = convert(tmp_path / "ours.safetensors", tmp_path / "theirs.pt")
+    assert any("strength zero" in note for note in done.notes)
+    g = torch.load(tmp_path / "theirs.pt", weights_only=True)["g_ema"]
+    assert g["noises.noise_4"].shape == (1, 1, 16, 16) and not g["convs.3.noise.weight"].any()
+    ours, theirs = (voice2style.load_networks(path) for path in (tmp_path / "ours.safetensors", tmp_path / "theirs.pt"))
+    z = torch.randn(2, 16)
+    for mode in ("const", "random", "none"):
+        assert torch.allclose(theirs.G_ema(z, noise_mode=mode), ours.G_ema(z, noise_mode="none"), rtol=0, atol=1e-5)
+    tensors = theirs.G_ema.state_dict()
+    assert all(torch.equal(tensors[name[6:]], wanted[name]) for name in wanted if name.startswith("G_ema."))
 
 
 def test_a_discriminator_without_a_place_is_left_out_aloud(tmp_path):

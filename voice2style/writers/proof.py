@@ -11,7 +11,8 @@ from voice2style.networks import build_networks
 
 NUM_CODES = 2
 CHANGES_PICTURES = {"conv_clamp", "activation", "mapping_activation", "mapping_lr_multiplier"}
-SAME_PICTURES = {"fp16_on_cpu", "w_avg_beta", "freeze_layers", "embed_features", "layer_features", "cmap_dim"}
+SAME_PICTURES = {"fp16_on_cpu", "w_avg_beta", "freeze_layers", "embed_features", "layer_features", "cmap_dim",
+                 "use_noise"}  # a form without noise switch gets noise of strength zero
 
 
 def prove(bundle, path, form):

@@ -50,6 +50,8 @@ def write(bundle, paths):
     else:
         notes.append("there is no latent_avg: this generator keeps no mean code")
     torch.save(contents, paths["networks"])
+    if not settings.use_noise:
+        notes.append("it has no noise inputs: rosinality's layers get noise of strength zero, pictures stay the same")
     return [*notes, _how_to_load(settings)]
 
 
@@ -63,7 +65,6 @@ def generator_obstacles(settings):
         (s.img_channels == 3, f"pictures have {s.img_channels} channels, it knows 3"),
         (s.const_shape == (4, 4), f"pictures start at {s.const_shape[0]}x{s.const_shape[1]}, it starts at 4x4"),
         (s.img_resolution >= 8, f"img_resolution is {s.img_resolution}, it starts at 8"),
-        (s.use_noise, "it has no noise inputs, rosinality's layers always have"),
         (s.activation == "lrelu", f"activation is {s.activation}, it knows lrelu"),
         (s.mapping_layers == 0 or s.mapping_activation == "lrelu",
          f"mapping_activation is {s.mapping_activation}, it knows lrelu"),
@@ -93,6 +94,7 @@ def discriminator_obstacles(settings):
 
 def generator_names(tensors, settings):
     """Returns our generator's tensors under rosinality's names and in its shapes."""
+    tensors = tensors if settings.use_noise else {**_silent_noise(settings), **tensors}
     named = {f"style.{i + 1}.{part}": tensors[f"mapping.fc{i}.{part}"]
              for i in range(settings.mapping_layers) for part in ("weight", "bias")}
     named["input.input"] = tensors["synthesis.b4.const"][None]
@@ -108,6 +110,17 @@ def generator_names(tensors, settings):
         _rename(tensors, f"{block}.conv1", LAYER, "conv1" if k == 0 else f"convs.{2 * k - 1}", named)
         named[f"noises.noise_{2 * k}"] = tensors[f"{block}.conv1.noise_const"][None, None]
     return _own_memory(named)
+
+
+def _silent_noise(settings):
+    """Returns noise inputs of strength zero for a generator that has none."""
+    noise = {}
+    for resolution in resolutions(settings.img_resolution):
+        for layer in ("conv0", "conv1") if resolution > 4 else ("conv1",):
+            path = f"synthesis.b{resolution}.{layer}"
+            noise[f"{path}.noise_strength"] = torch.zeros([])
+            noise[f"{path}.noise_const"] = torch.zeros(settings.grid_shape(resolution))
+    return noise
 
 
 def discriminator_names(tensors, settings):
