@@ -9,9 +9,12 @@ import torch
 from test_foreign_kinds import discriminator, generator, square
 
 import voice2style
+from dnnlib.settings import to_dict
+from torch_utils.checkpoint import save_checkpoint
 from voice2style.foreign import torch_files
 from voice2style.foreign.inert import Storage
 from voice2style.foreign.windows import Allowance, memory_blob
+from voice2style.sizes import num_values
 
 
 def same(found, wanted):
@@ -114,3 +117,32 @@ def test_a_square_network_is_still_recognised_with_both(tmp_path):
     file = ff.write_torch(tmp_path / "a.pt", {"g_ema": ff.rosinality_generator(g), "d": ff.rosinality_discriminator(d)})
     networks = voice2style.load_networks(file)
     assert networks.G_ema is not None and same(networks.D, d)
+
+
+# ---- sizes ----
+
+
+@pytest.mark.parametrize("wishes", [
+    {"img_channels": -1}, {"img_channels": 1 << 40}, {"w_dim": 0}, {"c_dim": 2, "embed_features": 0}, {"z_dim": -4},
+    {"z_dim": 0}, {"resample_filter": ()}, {"mapping_layers": -1}, {"mapping_layers": 1000},
+    {"channels": (1 << 20, 1 << 20)}, {"const_shape": (1 << 20, 1 << 20)}])
+@pytest.mark.parametrize("opener", [voice2style.load_networks, voice2style.load])
+def test_cards_of_impossible_networks_are_refused_before_anything_is_built(tmp_path, wishes, opener):
+    g = ff.small_generator()
+    card = {"format": "voice2style/1", "generator": {"kind": "stylegan2", "options": to_dict(g.settings) | wishes}}
+    save_checkpoint(tmp_path / "a.safetensors", {f"G_ema.{n}": t for n, t in g.state_dict().items()}, card)
+    with pytest.raises(ValueError, match="would"):
+        opener(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("changes", [
+    {}, {"c_dim": 5}, {"architecture": "resnet"}, {"architecture": "orig", "use_noise": False},
+    {"mapping_layers": 0, "z_dim": 8}, {"mapping_layers": 1}, {"const_shape": (4, 2)}])
+def test_the_size_is_never_more_than_the_networks(changes):
+    g = generator(**changes)
+    most = sum(t.numel() for t in g.state_dict().values())
+    assert 0.7 * most < num_values(g.settings) <= most
+    if not {"mapping_layers", "use_noise"} & changes.keys():
+        d = discriminator(**changes)
+        most = sum(t.numel() for t in d.state_dict().values())
+        assert 0.7 * most < num_values(d.settings) <= most

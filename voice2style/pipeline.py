@@ -10,6 +10,7 @@ from torch_utils.checkpoint import load_checkpoint, load_strictly, part_of, read
 from torch_utils.devices import pick_device
 from torch_utils.random_streams import stream
 from voice2style.card import Card
+from voice2style.sizes import check_size
 
 DEMO_MODEL = pathlib.Path(__file__).parent / "demo" / "model.safetensors"
 _SAMPLES_FOR_A_MEAN = 4096  # for generators that were published without their mean code
@@ -209,6 +210,8 @@ def _built(table, part, tensors, role, path):
                          f"{did_you_mean(part.kind, table)} Known: {', '.join(table)}.")
     settings_class, module_class = table[part.kind]
     settings = from_dict(settings_class, part.options, where=f'the {role} in the card of "{path}"')
+    if part.kind == "stylegan2":
+        check_size(settings, 4 * path.stat().st_size + (1 << 20), role=f'the {role} in the card of "{path}"')
     module = module_class(settings)
     load_strictly(module, tensors, where=f'the {role} of "{path}"')
     return module

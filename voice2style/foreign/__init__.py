@@ -53,6 +53,7 @@ def read(path):
         with handles(path) as (file, blobs, length):
             allowance = Allowance(length)
             contents = open_contents(file, blobs, length, allowance)
+            contents.room = allowance.num_bytes
             found = interpret(contents)
             return _load(path.name, contents, found, allowance)
     except ValueError as error:  # Refusal, and settings that contradict each other

@@ -13,10 +13,12 @@ from voice2style.foreign.state_dicts import filter_taps
 from voice2style.foreign.windows import Refusal
 from voice2style.generators.stylegan2 import Generator, GeneratorSettings
 from voice2style.layers import DEFAULT_FILTER
+from voice2style.sizes import check_size
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SEED = 0
 NUM_MEAN_SAMPLES = {"G_ema": 2048, "G": 512}  # pictures are drawn with G_ema
+_MEAN_VALUES = 1 << 22  # inputs of the mapping for all codes of a mean: no limit for published sizes
 _TOUCHABLE = 4096  # larger than any filter, whose values are wanted
 _SCALINGS = (torch.Tensor.div, torch.Tensor.__truediv__, torch.Tensor.true_divide, torch.div)
 _SPARE = {}  # networks that were built to learn their layout and wait for the values
@@ -50,11 +52,14 @@ def _layout(is_discriminator, settings):
     return {name: tuple(t.shape) for name, t in network.state_dict().items()}
 
 
-def layout(role, settings):
-    """(settings object, name -> shape of every tensor) of the network that settings (or their table) describe."""
+def layout(role, settings, room):
+    """(settings object, name -> shape of every tensor) of the network that settings (or their table) describe.
+
+    `room`: bytes that the file may make us hold; a larger network is refused before it is built."""
     try:
         if isinstance(settings, dict):
             settings = (DiscriminatorSettings if role == "D" else GeneratorSettings)(**settings)
+        check_size(settings, room, role=f"its {role}")
         return settings, _layout(role == "D", settings)
     except ValueError as error:  # the settings contradict each other
         raise Refusal(f"its {role} cannot be built: {error}") from error
@@ -64,7 +69,7 @@ def complete(plan, allowance):
     """(settings, tensors by our name) of one network; adds to plan.notes what was estimated or converted."""
     for key, ref in plan.filters.items():
         plan.settings[key] = filter_taps(ref.load(allowance))
-    settings, wanted = layout(plan.role, plan.settings)
+    settings, wanted = layout(plan.role, plan.settings, allowance.num_bytes)
     missing = [n for n in wanted if n not in plan.tensors]
     fillable = [n for n in missing if n.endswith(("resample_filter", "noise_const")) or n == "mapping.w_avg"]
     if lacking := [n for n in missing if n not in fillable]:
@@ -142,10 +147,12 @@ def _mean_code(settings, tensors, num):
     own["w_avg"] = torch.zeros(network.w_dim)
     network.mapping.load_state_dict(own, assign=True)
     network.mapping.num_ws = 1  # a code is repeated for every layer: not here
+    widest = max(network.z_dim, network.c_dim, 1)
+    num = max(min(num, _MEAN_VALUES // widest), 1)  # a hostile width must not cost more than an ordinary one
     z = torch.randn(num, network.z_dim, generator=stream(SEED, "w_avg"))
     labels = torch.arange(num) % max(network.c_dim, 1)
     total = torch.zeros(network.w_dim, dtype=torch.float64)
-    for rows in torch.arange(num).split(512):
+    for rows in torch.arange(num).split(max(min(512, _MEAN_VALUES // 8 // widest), 1)):
         c = torch.nn.functional.one_hot(labels[rows], network.c_dim).float() if network.c_dim else None
         total += network.mapping(z[rows], c)[:, 0].double().sum(0)
     return (total / num).float()

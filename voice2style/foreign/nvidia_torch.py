@@ -177,7 +177,7 @@ def _generator(contents, role, prefix):
     plan.filters = _kernels(plan, "synthesis.b8.conv0.resample_filter")
     if contents.modules:
         _generator_attributes(contents, prefix, settings)
-    _split_extras(contents, prefix, layout(role, settings)[1], plan)
+    _split_extras(contents, prefix, layout(role, settings, contents.room)[1], plan)
     return plan
 
 
@@ -215,7 +215,7 @@ def _discriminator(contents, prefix, notes, *, required):
         plan = Plan("D", settings, {n[len(prefix) :]: t for n, t in contents.tensors.items() if n.startswith(prefix)})
         if contents.modules:
             _discriminator_attributes(contents, prefix, settings)
-        _split_extras(contents, prefix, layout("D", settings)[1], plan)
+        _split_extras(contents, prefix, layout("D", settings, contents.room)[1], plan)
     except Refusal as error:
         if required:
             raise

@@ -100,7 +100,7 @@ def discriminator_settings(shapes):
 def filter_taps(kernel):
     """Taps of a stored filter buffer (2-D outer product, or 1-D from 8 taps on), as GeneratorSettings wants them."""
     taps = kernel.double()
-    if taps.ndim not in (1, 2) or not taps.numel() or float(taps.sum()) == 0:
+    if taps.ndim not in (1, 2) or not taps.numel() or float(taps.sum()) == 0 or not bool(taps.isfinite().all()):
         raise Refusal(f"a resampling filter of shape {list(kernel.shape)}")
     if taps.ndim == 2:
         if taps.shape[0] != taps.shape[1]:

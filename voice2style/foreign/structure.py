@@ -20,6 +20,7 @@ class Contents:
     values: dict = dataclasses.field(default_factory=dict)  # "opts" -> any other object at the outer levels
     inert: list = dataclasses.field(default_factory=list)  # names of globals that were left inert
     metadata: dict = dataclasses.field(default_factory=dict)  # of a .safetensors header
+    room: int = 0  # bytes that the file may make us hold
 
     def attributes(self, path):
         """Attributes of the module at `path`, {} where the file has plain tensors only."""

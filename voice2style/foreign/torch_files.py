@@ -16,7 +16,8 @@ MAX_NESTED_HEAD = 4096  # the five small pickles before the numbers of one neste
 MAX_ENTRIES = 100_000
 ONE_STORAGE = re.compile(  # how every torch since 1.0 writes a storage's description between head and numbers
     rb"\x80\x02\(X\x07\0\0\0storageq\0ctorch\n([A-Za-z0-9]{1,32})\nq\x01X(.)\0\0\0([0-9]{1,20})q\x02"
-    rb"X(.)\0\0\0([a-z0-9:]{1,20})q\x03(?:K(.)|M(..)|J(...[\0-\x7f]))Ntq\x04Q\.\x80\x02\]q\0X(.)\0\0\0([0-9]{1,20})q\x01a\.",
+    rb"X(.)\0\0\0([a-z0-9:]{1,20})q\x03(?:K(.)|M(..)|J(...[\0-\x7f]))Ntq\x04Q\."
+    rb"\x80\x02\]q\0X(.)\0\0\0([0-9]{1,20})q\x01a\.",
     re.DOTALL,
 )
 
