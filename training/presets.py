@@ -18,7 +18,7 @@ GAN_PRESETS = {
 }
 
 VOICE_PRESETS = {
-    "demo": VoiceSettings(encoder={"base_width": 24, "embed_dim": 256}, batch=32, steps=1500),
+    "demo": VoiceSettings(encoder={"base_width": 24, "embed_dim": 256}, batch=32, steps=1200),
 }
 
 PROBE_PRESETS = {"demo": ProbeSettings()}

@@ -44,7 +44,9 @@ class GanSettings:
 class VoiceSettings:
     """One run that trains the audio processor onto W+ with the generator frozen.
 
-    `encoder` and `audio` hold options that differ from the defaults of SEResNetSettings and AudioSettings.
+    `encoder` and `audio` hold options that differ from the defaults of SEResNetSettings and AudioSettings. The codes are
+    held near the mean latent (`w_avg_weight`) and near each other in all layers (`spread_weight`), both measured in
+    standard deviations of the mapping network's own codes.
     """
 
     encoder: dict = dataclasses.field(default_factory=dict)
@@ -55,8 +57,9 @@ class VoiceSettings:
     weight_decay: float = 1e-4
     crop_s: float = 4.0
     trait_weight: float = 1.0
-    realism_weight: float = 0.05
-    w_avg_weight: float = 0.02
+    realism_weight: float = 0.1
+    w_avg_weight: float = 0.1
+    spread_weight: float = 4.0
     noise_snr_db: float = 10.0
     warmup_steps: int = 100
     tick_steps: int = 50

@@ -23,11 +23,24 @@ def add_noise(waves, snr_db, generator):  # [N, S] -> [N, S]
     return waves + noise * (power / 10 ** (ratio_db / 10)).sqrt()
 
 
+@torch.no_grad()
+def whitening(generator, *, num_samples=20000, seed=0):  # -> [D, D]
+    """Returns the matrix that gives the codes of the mapping network unit variance in every direction.
+
+    Distances are measured through it: a step the generator has never seen counts much, one it knows counts little.
+    """
+    z = torch.randn([num_samples, generator.z_dim], generator=stream(seed, "whitening"))
+    device = next(generator.parameters()).device
+    variances, directions = torch.linalg.eigh(torch.cov(generator.mapping(z.to(device))[:, 0].T))
+    return directions / variances.clamp_min(1e-4 * variances.max()).sqrt()
+
+
 class VoiceStep:
     """The audio processor and its optimiser; generator, probe and discriminator (None: no realism term) stay frozen."""
 
     def __init__(self, model, probe, discriminator, settings):
         self.model, self.probe, self.discriminator, self.settings = model, probe, discriminator, settings
+        self.whitening = whitening(model.generator, seed=settings.seed)
         self.optimiser = torch.optim.AdamW(model.encoder.parameters(), lr=settings.lr,
                                            weight_decay=settings.weight_decay)
 
@@ -41,8 +54,12 @@ class VoiceStep:
         features = self.model.frontend(waves)
         offsets = self.model.encoder.train()(features)
         images = self.model.synthesis(self.model.mean_codes() + offsets, noise_mode="const")
-        terms = {"trait": (self.probe(images) - truth).square().mean(), "w_avg": offsets.square().mean()}
-        loss = settings.trait_weight * terms["trait"] + settings.w_avg_weight * terms["w_avg"]
+        middle = offsets.mean(1, keepdim=True)
+        terms = {"trait": (self.probe(images) - truth).square().mean(),
+                 "w_avg": (middle @ self.whitening).square().mean(),
+                 "spread": ((offsets - middle) @ self.whitening).square().mean()}
+        loss = (settings.trait_weight * terms["trait"] + settings.w_avg_weight * terms["w_avg"]
+                + settings.spread_weight * terms["spread"])
         if self.discriminator is not None:
             terms["realism"] = generator_loss(self.discriminator(images))
             loss = loss + settings.realism_weight * terms["realism"]
