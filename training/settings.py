@@ -44,8 +44,8 @@ class GanSettings:
 class VoiceSettings:
     """One run that trains the audio processor onto W+ with the generator frozen.
 
-    `encoder` and `audio` hold options that differ from the defaults of SEResNetSettings and AudioSettings. The codes are
-    held near the mean latent (`w_avg_weight`) and near each other in all layers (`spread_weight`), both measured in
+    `encoder` and `audio` hold options that differ from the defaults of SEResNetSettings and AudioSettings. The codes
+    are held near the mean latent (`w_avg_weight`) and near each other in all layers (`spread_weight`), measured in
     standard deviations of the mapping network's own codes.
     """
 
