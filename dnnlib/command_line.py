@@ -6,6 +6,7 @@ import shlex
 import click
 
 BOOL = click.BOOL  # booleans take a value: --mirror=1
+_MOST_NUMBERS = 10_000_000  # in one list; more is a slip of the finger
 
 
 def _dashes(name):
@@ -60,11 +61,14 @@ def parse_range(text):
     for part in str(text).split(","):
         first, dash, last = part.strip().partition("-")
         try:
-            numbers.extend(range(int(first), int(last) + 1) if dash else [int(first)])
+            first, last = int(first), int(last if dash else first)
         except ValueError:
             raise ValueError(f'"{text}" is not a list of whole numbers such as 0,3,5-9.') from None
-        if dash and int(last) < int(first):
+        if last < first:
             raise ValueError(f'"{part}" runs backwards; write {last}-{first}.')
+        if len(numbers) + last - first >= _MOST_NUMBERS:
+            raise ValueError(f'"{text}" names more than {_MOST_NUMBERS} numbers.')
+        numbers.extend(range(first, last + 1))
     return numbers
 
 

@@ -1,5 +1,6 @@
 """Reading recordings: rates, channels, blocks, and a plain word for every malformed file."""
 
+import os
 import struct
 import sys
 
@@ -103,6 +104,19 @@ def test_too_loud_floats_are_scaled_down(tmp_path):
     samples = noise(8000)
     got = waveform.read(write(tmp_path / "a.wav", samples / np.abs(samples).max() * 4, subtype="FLOAT"))
     assert np.abs(got.samples).max() == pytest.approx(1) and "peaks at 4 times full scale" in got.findings[0]
+
+
+@pytest.mark.filterwarnings("error")
+def test_absurdly_loud_floats_are_measured_without_overflow(tmp_path):
+    samples = noise(8000, 2)
+    got = waveform.read(write(tmp_path / "a.wav", samples / np.abs(samples).max() * 3e38, subtype="FLOAT"))
+    assert np.abs(got.samples).max() > 0.5 and "times full scale" in got.findings[0] and len(got.findings) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names themselves")
+def test_a_name_that_is_no_utf8(tmp_path):
+    path = write(tmp_path / "a.wav", noise(8000)).rename(os.fsdecode(os.fsencode(tmp_path) + b"/n\xff\xfe.wav"))
+    assert len(waveform.read(path).samples) == 8000
 
 
 def test_an_offset_is_taken_off_and_silence_named(tmp_path):

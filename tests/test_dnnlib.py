@@ -113,7 +113,7 @@ def test_fetch_errors(source, message):
 
 def test_ranges_mix_values_and_spans():
     assert parse_range("85,265,297-300") == [85, 265, 297, 298, 299, 300]
-    for wrong in ("a", "5-3", "", "1,,2", "3-"):
+    for wrong in ("a", "5-3", "", "1,,2", "3-", "0-99999999999", "0-9999999,0-9999999"):
         with pytest.raises(ValueError):
             parse_range(wrong)
 

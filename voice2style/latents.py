@@ -27,7 +27,9 @@ def read_codes(path):  # -> float32 array [N, L, D], [N, 1, D] or [N, D]
     except ValueError as error:
         if str(path) in str(error):
             raise
-        raise ValueError(f'"{path}" is not an .npz file of codes ({error}).') from error
+        if "pickled" in str(error):  # numpy's own words would advise to run what is in the file
+            error = "it holds Python objects, or is no file of numpy's"
+        raise ValueError(f'"{path}" is not an .npz file of codes ({error}).') from None
     if codes.ndim not in (2, 3) or codes.dtype.kind != "f" or not codes.size:
         raise ValueError(f'"{path}": w must be floats [N, L, D], got {codes.dtype} {list(codes.shape)}.')
     with np.errstate(over="ignore"):

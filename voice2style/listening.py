@@ -91,9 +91,11 @@ def progress_bar(path, *, stream=None):
 
     import soundfile
 
+    from voice2style.audio.decoding import native_name
+
     stream = stream or sys.stderr
     try:
-        seconds = soundfile.info(os.fsencode(path)).duration if stream.isatty() else 0
+        seconds = soundfile.info(native_name(path)).duration if stream.isatty() else 0
     except (soundfile.LibsndfileError, OSError):
         seconds = 0  # what is wrong with the file is said when it is read
     if seconds <= SEGMENT_S:

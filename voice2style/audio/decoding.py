@@ -1,5 +1,6 @@
 """Decodes audio files block by block with libsndfile (or else PyAV), and says plainly what is wrong with one."""
 
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ def open_source(path) -> Source:
     import soundfile  # here, because importing it opens a native library
 
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with soundfile.SoundFile(native_name(path)) as file:
             declared = _declared_frames(path, head, file)
             return Source(path, "soundfile", file.samplerate, file.channels, declared)
     except soundfile.LibsndfileError as error:
@@ -62,6 +63,11 @@ def _first_bytes(path: Path) -> bytes:
     if not head:
         raise ValueError(f"{path}: is empty (0 bytes); record or copy it again")
     return head
+
+
+def native_name(path) -> str | bytes:
+    """The path in the form in which libsndfile opens every name, also one that is no UTF-8."""
+    return str(path) if os.name == "nt" else os.fsencode(path)
 
 
 def _known_cause(path: Path, head: bytes, error) -> str | None:
@@ -111,7 +117,7 @@ def _soundfile_blocks(path: Path) -> Iterator[np.ndarray]:
     import soundfile
 
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with soundfile.SoundFile(native_name(path)) as file:
             while True:
                 block = file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
                 if len(block) == 0:

@@ -12,6 +12,7 @@ _KEPT_VALUES = 1 << 23  # recordings of up to this many samples are decoded once
 _FULL_SCALE = 0.999
 _CLIPPED_SHARE = 1e-3  # from here on clipping is audible and worth a warning
 _SILENT_PEAK = 1e-4  # -80 dB: three steps of a 16-bit recording
+_HUGE = 1e6
 _OPPOSITE = 0.1  # mono level below this share of the channels' level: they cancel
 _OFFSET = 0.02  # a constant part above this, and above a tenth of the sound's level, is a fault of the recorder
 _OFFSET_MIN_S = 0.1
@@ -149,6 +150,8 @@ class _Survey:
         self.peak = max(self.peak, peak)
         if peak >= _FULL_SCALE:
             self.full_scale += int((np.abs(block) >= _FULL_SCALE).any(axis=1).sum())
+        if peak > _HUGE:  # squares that float32 cannot hold
+            block = block.astype(np.float64)
         mono = _mean_of_channels(block)
         self.mono_sum += float(mono.sum(dtype=np.float64))
         self.mono_square += float(mono @ mono)
