@@ -39,7 +39,8 @@ def test_codes_of_another_network(shape, told):
 
 
 @pytest.mark.parametrize("content, told", [
-    (None, "no such file"), (b"text", "not an .npz file of codes .it holds Python objects, or is no file"), (b"PK\x03\x04 broken", "damaged"), ({"v": np.zeros(3)}, "key w"),
+    (None, "no such file"), (b"text", "it holds Python objects, or is no file of numpy"),
+    (b"PK\x03\x04 broken", "damaged"), ({"v": np.zeros(3)}, "key w"),
     ({"w": np.zeros(16)}, r"floats \[N, L, D\]"), ({"w": np.zeros([1, 6, 16], int)}, "floats"),
     ({"w": np.full([1, 6, 16], np.inf)}, "finite"), ({"w": np.full([1, 6, 16], 1e300)}, "too large"),
     ({"w": np.array([{}])}, "not an .npz file of codes"), ({"w": np.zeros([0, 6, 16])}, r"\[0, 6, 16\]"),

@@ -12,7 +12,7 @@ _KEPT_VALUES = 1 << 23  # recordings of up to this many samples are decoded once
 _FULL_SCALE = 0.999
 _CLIPPED_SHARE = 1e-3  # from here on clipping is audible and worth a warning
 _SILENT_PEAK = 1e-4  # -80 dB: three steps of a 16-bit recording
-_HUGE = 1e6
+_HUGE = 1e6  # from here on squares and sums are taken in float64, as float32 might not hold them
 _OPPOSITE = 0.1  # mono level below this share of the channels' level: they cancel
 _OFFSET = 0.02  # a constant part above this, and above a tenth of the sound's level, is a fault of the recorder
 _OFFSET_MIN_S = 0.1
@@ -150,8 +150,7 @@ class _Survey:
         self.peak = max(self.peak, peak)
         if peak >= _FULL_SCALE:
             self.full_scale += int((np.abs(block) >= _FULL_SCALE).any(axis=1).sum())
-        if peak > _HUGE:  # squares that float32 cannot hold
-            block = block.astype(np.float64)
+        block = block.astype(np.float64) if peak > _HUGE else block
         mono = _mean_of_channels(block)
         self.mono_sum += float(mono.sum(dtype=np.float64))
         self.mono_square += float(mono @ mono)
@@ -166,10 +165,12 @@ class _Survey:
 
     def mono(self, block: np.ndarray) -> np.ndarray:
         """The mean of the channels (or the loudest), without offset and within full scale: [frames] float32."""
+        block = block.astype(np.float64) if self.peak > _HUGE else block
         mono = _mean_of_channels(block) if self.loudest is None else block[:, self.loudest]
         if self.offset:
-            mono = mono - np.float32(self.offset)
-        return np.ascontiguousarray(mono if self.scale == 1.0 else mono * np.float32(self.scale))
+            mono = mono - block.dtype.type(self.offset)
+        mono = mono if self.scale == 1.0 else mono * block.dtype.type(self.scale)
+        return np.ascontiguousarray(mono, np.float32)
 
 
 def _mean_of_channels(block: np.ndarray) -> np.ndarray:
