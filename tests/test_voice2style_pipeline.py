@@ -225,6 +225,14 @@ def test_samples_that_are_no_voice(model, voice_):
         model.face(voice_)
 
 
+def test_a_path_is_no_wave_and_psi_is_a_number(model, wave):
+    with pytest.raises(ValueError, match=r'a path came \("hello.wav"\)'):
+        model.codes("hello.wav")
+    for psi in (float("nan"), float("inf"), "0.7", None):
+        with pytest.raises(ValueError, match="psi is .*give a finite number"):
+            model.face(wave, psi=psi)
+
+
 def test_a_long_recording_shows_its_progress_to_a_person(voice):
     class Terminal(io.StringIO):
         def isatty(self):

@@ -114,11 +114,14 @@ class VoiceToFace(torch.nn.Module):
         another face that fits the same voice, its fine styles drawn from `seed`. The seed also feeds
         noise_mode="random"; nothing else depends on it.
         """
+        import math
         import warnings
 
         from voice2style.faces import draw, face_codes
         from voice2style.listening import listen
 
+        if not isinstance(psi, (int, float)) or not math.isfinite(psi):
+            raise ValueError(f"psi is {psi!r}; give a finite number: 0 the mean face, 0.7 the usual, 1 no truncation.")
         heard = listen(self, voice)
         for note in heard.notes:
             warnings.warn(note, stacklevel=2)
@@ -138,6 +141,9 @@ class VoiceToFace(torch.nn.Module):
                              "for --wav give a checkpoint that was trained with a voice encoder.")
 
     def _checked_wave(self, wave, lengths):
+        if isinstance(wave, (str, pathlib.PurePath)):
+            raise ValueError(f'codes takes samples, but a path came ("{wave}"); read it with '
+                             "voice2style.audio.waveform.read(path).samples, or give it to face.")
         wave = torch.as_tensor(wave)
         dtype = next(self.encoder.parameters()).dtype
         if not wave.is_floating_point() or wave.ndim not in (1, 2) or wave.shape[-1] == 0:
