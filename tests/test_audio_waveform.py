@@ -194,6 +194,14 @@ def test_missing_files_and_directories(tmp_path):
         waveform.read(tmp_path)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_pipes_and_devices_are_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    for path in (tmp_path / "pipe.wav", os.devnull):
+        with pytest.raises(ValueError, match="is a pipe or a device; save"):
+            waveform.read(path)
+
+
 @pytest.mark.parametrize("wishes, words", [({"sample_rate_hz": 0}, "sample_rate_hz is 0"),
                                            ({"block_s": 0}, "block_s is 0"),
                                            ({"max_seconds": -1}, "max_seconds is -1")])

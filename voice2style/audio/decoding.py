@@ -52,6 +52,8 @@ def _first_bytes(path: Path) -> bytes:
     try:
         if path.is_dir():
             raise ValueError(f"{path}: is a directory; give an audio file")
+        if path.exists() and not path.is_file():  # a file is read more than once; and a pipe may never say a word
+            raise ValueError(f"{path}: is a pipe or a device; save the sound as a file first")
         with open(path, "rb") as file:
             head = file.read(4096)
     except FileNotFoundError:
