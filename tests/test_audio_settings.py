@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from dnnlib.settings import from_dict, to_dict
@@ -66,3 +67,9 @@ def test_128_bands_work_with_a_longer_fft():
 def test_an_unusual_frame_is_only_a_warning(frame_ms):
     with pytest.warns(UserWarning, match="usually 20 to 40 ms"):
         AudioSettings(frame_ms=frame_ms, hop_ms=10, n_fft=1024)
+
+
+def test_numbers_of_numpy_become_plain_ones():
+    settings = AudioSettings(sample_rate_hz=np.int64(8000), frame_ms=np.float32(20), hop_ms=np.float64(10))
+    assert settings == AudioSettings(sample_rate_hz=8000, frame_ms=20.0, hop_ms=10.0)
+    assert type(settings.sample_rate_hz) is int and type(settings.frame_ms) is float

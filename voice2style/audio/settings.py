@@ -45,6 +45,9 @@ class AudioSettings:
     normalise: str | None = None
 
     def __post_init__(self):
+        for name, value in vars(self).items():
+            if hasattr(value, "item"):  # numbers of numpy and torch become plain ones, as the card holds them
+                object.__setattr__(self, name, value.item())
         if self.kind not in KINDS:
             raise ValueError(f"audio kind {self.kind!r} is unknown; choose one of {', '.join(KINDS)}")
         _check_number(self, "sample_rate_hz", low=1000, whole=True)
