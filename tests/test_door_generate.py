@@ -311,6 +311,7 @@ def test_folders_that_cannot_be_written(run, tmp_path):
     (tmp_path / "file").write_text("in the way")
     for outdir in (tmp_path / "file", tmp_path / "file" / "below"):
         one_line(run("--seeds=1", "--outdir", outdir, exit_code=2), "--outdir", "in the way")
+    one_line(run("--seeds=1", "--outdir", "", exit_code=2), "--outdir is empty")  # an unset variable, say
     one_line(run("--seeds=1", "--outdir=/proc/nowhere", exit_code=2), "--outdir", "cannot write")
 
 

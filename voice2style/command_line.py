@@ -94,6 +94,8 @@ def generate(wav, more, outdir, seeds, projected_w, **wishes):
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name that the terminal cannot show is no failure
     voices = (*wav, *more)
+    if not outdir:
+        raise BadInput('--outdir is empty; name a folder ("." is this one).')
     if seeds is not None and projected_w is not None:
         click.echo("note: --seeds is ignored with --projected-w.", err=True)
     if voices and (seeds is not None or projected_w is not None):
