@@ -109,7 +109,7 @@ def test_further_faces_share_the_coarse_rows_only(model, wave):
     assert not torch.equal(codes[3], faces.face_codes(model, heard, psi=0.7, seed=2, index=3))
 
 
-@pytest.mark.parametrize("num_ws, expected", [(18, 8), (14, 8), (12, 8), (10, 6), (8, 4), (6, 2), (4, 1), (1, 1)])
+@pytest.mark.parametrize("num_ws, expected", [(18, 8), (14, 8), (12, 6), (10, 4), (8, 2), (6, 1), (4, 1), (1, 1)])
 def test_where_coarse_ends(num_ws, expected):
     assert faces.default_num_coarse(num_ws) == expected
 

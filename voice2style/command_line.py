@@ -63,7 +63,7 @@ def _print_version(ctx, _, wanted):
               help="Faces for each voice. Face 0 is the encoder's answer; the others keep its coarse styles and "
                    "sample the fine ones.")
 @click.option("--num-coarse", type=click.IntRange(1), metavar="L",
-              help="How many style layers follow the voice in the further faces.  [default: 8, but four are left]")
+              help="How many style layers follow the voice in the further faces.  [default: 8, but six are left]")
 @click.option("--grid", type=Sheet(), default=False, help="Also write grid.png, a contact sheet of everything drawn.")
 @click.option("--seeds", type=NumRange(), help="Without a voice: faces for seeds such as 0,3,5-9.")
 @click.option("--projected-w", metavar="NPZ", help="Without a voice: faces for stored codes, key w [N, L, D].")

@@ -10,9 +10,10 @@ _MOST_COARSE = 8  # layers 0-7: up to 32x32, where StyleGAN2 puts pose, shape an
 def default_num_coarse(num_ws):
     """Returns how many of the first style layers follow the voice when several faces are drawn for it.
 
-    Eight, as in the usual coarse and middle styles, but at least the last four layers are left to be sampled.
+    Eight, as in the usual coarse and middle styles, but the last six layers are left to be sampled: in small
+    pictures fewer of them change hardly more than the background, and the faces would all look the same.
     """
-    return max(1, min(_MOST_COARSE, num_ws - 4))
+    return max(1, min(_MOST_COARSE, num_ws - 6))
 
 
 def checked_num_coarse(model, num_coarse=None):
