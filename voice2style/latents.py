@@ -13,9 +13,12 @@ def read_codes(path):  # -> float32 array [N, L, D], [N, 1, D] or [N, D]
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            if not hasattr(stored, "files") or "w" not in stored.files:
-                keys = ", ".join(getattr(stored, "files", [])) or "none"
+        stored = np.load(path, allow_pickle=False)
+        if not hasattr(stored, "files"):
+            raise ValueError(f'"{path}" is not an .npz file: it holds one array without a name.')
+        with stored:
+            if "w" not in stored.files:
+                keys = ", ".join(stored.files) or "none"
                 raise ValueError(f'"{path}" has no codes under the key w (keys there: {keys}).')
             codes = stored["w"]
     except FileNotFoundError as error:
