@@ -32,11 +32,12 @@ from dnnlib.command_line import BOOL, Door, public_command
 @click.option("--resolution", type=int, help="Side of the picture in pixels; default: the dataset's.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--desc", default=None, help="Ending of the run folder's name.")
-@click.option("--device", default="cpu", show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the whole configuration as JSON and stop.")
 def main(**options):
     """Train a generator on faces, a trait probe on faces, or the voice path onto a frozen generator."""
     from torch_utils.allocator import keep_freed_memory
+    from torch_utils.devices import pick_device
     from training.configure import configure
 
     keep_freed_memory()
@@ -47,7 +48,7 @@ def main(**options):
         click.echo(json.dumps({**options, "settings": dataclasses.asdict(settings)}, indent=2))
         return
     stem = pathlib.Path(options["data"]).stem
-    shared = {"data": options["data"], "outdir": options["outdir"], "device": options["device"],
+    shared = {"data": options["data"], "outdir": options["outdir"], "device": str(pick_device(options["device"])),
               "desc": options["desc"] or f"{stem}-{options['task']}-{options['cfg']}-batch{settings.batch}",
               "command": public_command("train.py", sys.argv[1:])}
     if options["task"] == "gan":

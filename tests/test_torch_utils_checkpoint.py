@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from torch_utils.checkpoint import load_checkpoint, load_strictly, part_of, read_card, save_checkpoint
+from torch_utils.checkpoint import (
+    load_checkpoint,
+    load_strictly,
+    part_of,
+    read_card,
+    save_checkpoint,
+    write_archive,
+    write_tensors,
+)
 from torch_utils.random_streams import numpy_stream, stream
 from voice2style.card import Card, Part
 
@@ -64,3 +72,11 @@ def test_streams_are_named_and_repeatable():
     assert torch.equal(torch.rand(4, generator=stream(1, "noise", 2)), torch.rand(4, generator=stream(1, "noise", 2)))
     assert not torch.equal(torch.rand(4, generator=stream(1, "a")), torch.rand(4, generator=stream(1, "b")))
     assert numpy_stream(3, "z").random() == numpy_stream(3, "z").random() != numpy_stream(4, "z").random()
+
+
+@pytest.mark.parametrize("write", [
+    lambda path: write_tensors(path, {"a": torch.zeros(10)}, metadata={}),
+    lambda path: write_archive(path, {"a": torch.zeros(10)})])
+def test_a_place_that_takes_no_file_is_an_os_error(tmp_path, write):
+    with pytest.raises(OSError, match="cannot be written"):
+        write(tmp_path / "no such folder" / "file")

@@ -132,6 +132,7 @@ def test_ablations_are_one_option_each(faces16, tmp_path, options, wanted):
 
 
 @pytest.mark.parametrize("options, message", [
+    (["--task=gan", "--resolution=64", "--device=tpu"], 'unknown device "tpu"'),
     (["--task=gan", "--no-se", "--resolution=64"], "has no audio processor"),
     (["--task=gan", "--cfg=demo"], "the dataset holds 16x16 faces"),
     (["--task=gan", "--steps=3", "--resolution=64"], "has no option --steps"),

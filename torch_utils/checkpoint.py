@@ -11,11 +11,30 @@ _MAX_HEADER_BYTES = 64 << 20
 
 def save_checkpoint(path, tensors, card):
     """Writes named tensors and a card (a plain JSON dict) to one file; the file appears whole or not at all."""
-    import safetensors.torch
-
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        safetensors.torch.save_file(whole, temporary, metadata={CARD_KEY: json.dumps(card, sort_keys=True)})
+        write_tensors(temporary, whole, metadata={CARD_KEY: json.dumps(card, sort_keys=True)})
+
+
+def write_tensors(path, tensors, *, metadata):
+    """Writes tensors in the .safetensors form; OSError when the disk does not take them."""
+    import safetensors
+    import safetensors.torch
+
+    try:
+        safetensors.torch.save_file(tensors, path, metadata=metadata)
+    except safetensors.SafetensorError as error:
+        raise OSError(f"the checkpoint cannot be written: {error}") from error
+
+
+def write_archive(path, contents):
+    """Writes what torch.save takes; OSError when the disk does not take it (torch says RuntimeError)."""
+    import torch
+
+    try:
+        torch.save(contents, path)
+    except RuntimeError as error:
+        raise OSError(f"the file cannot be written, perhaps the disk is full: {error}") from error
 
 
 def read_header(path):

@@ -12,6 +12,7 @@ import torch
 
 from dnnlib.console import format_time, say
 from dnnlib.files import atomic_path
+from torch_utils.checkpoint import write_archive
 
 
 class RunFolder:
@@ -43,7 +44,7 @@ class RunFolder:
     def save_state(self, state):
         """Writes the state of the run; the one before stays until the new one is whole."""
         with atomic_path(self.path / "state.pt") as temporary:
-            torch.save(state, temporary)
+            write_archive(temporary, state)
 
     def load_state(self):
         """Returns the last state, or None in a new folder."""

@@ -1,6 +1,6 @@
 """Writes a plain .safetensors state dict: the published tensor names behind "G_ema.", "G." and "D.", no card."""
 
-import safetensors.torch
+from torch_utils.checkpoint import write_tensors
 
 
 def files(bundle, dest):
@@ -11,5 +11,5 @@ def files(bundle, dest):
 def write(bundle, paths):
     """Writes the file; returns notes on what the form has no place for."""
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in bundle.tensors.items()}
-    safetensors.torch.save_file(whole, paths["networks"], metadata={"format": "pt"})
+    write_tensors(paths["networks"], whole, metadata={"format": "pt"})
     return bundle.silence("a plain state dict")

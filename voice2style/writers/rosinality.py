@@ -2,6 +2,7 @@
 
 import torch
 
+from torch_utils.checkpoint import write_archive
 from voice2style.layers import resolutions
 
 LAYER = {  # our name in a styled layer -> rosinality's, shape of the transform
@@ -49,7 +50,7 @@ def write(bundle, paths):
         contents["latent_avg"] = bundle.tensors["G_ema.mapping.w_avg"].clone()
     else:
         notes.append("there is no latent_avg: this generator keeps no mean code")
-    torch.save(contents, paths["networks"])
+    write_archive(paths["networks"], contents)
     if not settings.use_noise:
         notes.append("it has no noise inputs: rosinality's layers get noise of strength zero, pictures stay the same")
     return [*notes, _how_to_load(settings)]
