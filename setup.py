@@ -20,7 +20,7 @@ setup(
     package_data={"voice2style.demo": ["*.safetensors", "*.wav"]},
     install_requires=[
         "torch>=2.11", "ninja", "numpy", "scipy", "librosa", "pillow", "click", "clean-fid", "lpips",
-        "safetensors", "soundfile", "soxr", "tqdm",
+        "safetensors", "soundfile", "soxr", "tqdm", "matplotlib",
     ],
     extras_require={
         "vad": ["silero-vad"],                      # voice activity for noisy field recordings
@@ -29,7 +29,10 @@ setup(
         "video": ["imageio-ffmpeg"],                # mp4 from gen_video.py and projector.py
         "web": ["flask"],
         "face": ["opencv-python-headless<5"],       # 5.0 dropped the cascades that work offline
-        "dev": ["pytest", "hypothesis", "ruff"],
+        "tensorboard": ["tensorboard"],
+        "wandb": ["wandb"],
+        "openvino": ["openvino"],                   # generate.py --backend openvino
+        "dev": ["pytest", "hypothesis", "ruff", "scikit-image", "scikit-learn"],
     },
     entry_points={"console_scripts": ["voice2style=voice2style.command_line:generate"]},
 )
