@@ -4,6 +4,8 @@ import math
 
 import torch
 
+from torch_utils.distributed import mean_across_ranks
+
 
 def path_lengths(images, ws, noise):  # [N, C, H, W], [N, L, D] with gradient, [N, C, H, W] ~ N(0, I) -> [N]
     """Returns ‖J_wᵀ y‖₂, y = noise / √(HW): root of the mean over layers of the squared length; differentiable."""
@@ -15,7 +17,8 @@ def path_lengths(images, ws, noise):  # [N, C, H, W], [N, L, D] with gradient, [
 def path_length_loss(lengths, mean, *, decay=0.01, weight=2.0):  # [N], [] -> [], []
     """Returns (weight · E(length - a)², a): `a` is the running mean after this batch, detached for the next one.
 
-    The gradient flows through `a` inside the penalty, as in the published training.
+    The gradient flows through `a` inside the penalty, as in the published training. With several ranks `a` follows
+    the mean length over all of them, and the gradient flows to all of them.
     """
-    moved = mean + decay * (lengths.mean() - mean)
+    moved = mean + decay * (mean_across_ranks(lengths.mean()) - mean)
     return (lengths - moved).square().mean() * weight, moved.detach()
