@@ -12,11 +12,11 @@ import train
 from torch_utils.checkpoint import load_checkpoint, part_of
 from torch_utils.ops.upfirdn2d import setup_filter, upsample2d
 from training.configure import configure
-from training.gan_loop import build_networks, take_over, train_gan
+from training.gan_loop import build_networks, train_gan
+from training.transfer import take_over
 from training.probe_loop import train_probe
 from training.reals import EndlessOrder
 from training.settings import GanSettings, ProbeSettings, VoiceSettings
-from training.voice_loop import train_voice
 from voice2style.pipeline import load
 
 TINY = GanSettings(channels=(8, 8, 8), z_dim=8, w_dim=8, mapping_layers=2, batch=4, total_kimg=0.032, pl_interval=2,

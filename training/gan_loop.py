@@ -1,107 +1,95 @@
 """Adversarial training from an empty run folder to snapshots, going on where it was stopped."""
 
 import copy
-import time
 
 import torch
 
 from dnnlib.settings import to_dict
-from torch_utils.checkpoint import load_checkpoint, part_of, save_checkpoint
+from torch_utils import distributed
+from torch_utils.checkpoint import save_checkpoint
 from torch_utils.images import grid, to_hwc, to_uint8, write_png
 from torch_utils.random_streams import stream
+from training.augmentation import augmentation_of
 from training.dataset import Dataset
 from training.gan_step import GanStep
-from training.reals import RealFaces
-from training.run_folder import Averages, RunFolder, tick_line
-from training.transfer import silence_new_blocks, transfer
+from training.loop import Loop, Task, iterations_of
+from training.run_folder import RunFolder
+from training.settings import RunSettings
+from training.sheets import sheet_size
+from training.snapshot_metrics import measure_snapshot
+from training.sources import Faces
+from training.transfer import take_over
 from voice2style.card import Card, Part
 from voice2style.discriminator import Discriminator, DiscriminatorSettings
 from voice2style.generators.stylegan2 import Generator, GeneratorSettings
 
+_CLAMP = 256.0  # of activations, where some are in half precision
+_HALF_RESOLUTIONS = 4
 
-def build_networks(settings):
+
+def build_networks(settings, *, c_dim=0):
     """Returns (G, D) with initial values that depend on the seed alone."""
+    half = {"num_fp16_res": _HALF_RESOLUTIONS, "conv_clamp": _CLAMP} if settings.precision == "fp16" else {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream(settings.seed, "initial values").initial_seed())
         generator = Generator(GeneratorSettings(
             z_dim=settings.z_dim, w_dim=settings.w_dim, img_resolution=settings.resolution, channels=settings.channels,
-            mapping_layers=settings.mapping_layers, use_noise=settings.use_noise))
+            mapping_layers=settings.mapping_layers, use_noise=settings.use_noise, c_dim=c_dim, **half))
         discriminator = Discriminator(DiscriminatorSettings(
-            img_resolution=settings.resolution, channels=settings.channels))
+            img_resolution=settings.resolution, channels=settings.channels, c_dim=c_dim,
+            architecture=settings.d_architecture, mbstd_group_size=settings.mbstd_group,
+            freeze_layers=settings.freeze_d, **half))
     return generator, discriminator
 
 
-def take_over(generator, discriminator, path, say):
-    """Copies by name what fits from the checkpoint at `path` (also one of a lower resolution) into G and D."""
-    tensors, _ = load_checkpoint(path)
-    for label, network, prefixes in (("G", generator, ("G", "G_ema")), ("D", discriminator, ("D",))):
-        source = next((found for prefix in prefixes if (found := part_of(tensors, prefix))), {})
-        result = transfer(network, source)
-        say(f"{label} from {path}: {result.sentence()}")
-        if label == "G":
-            silence_new_blocks(network, result.fresh)
-
-
-def train_gan(settings, *, data, outdir, desc, resume=None, device="cpu", command="", licence="Apache-2.0"):
+def train_gan(settings, *, data, outdir, desc, resume=None, device="cpu", command="", licence="Apache-2.0", run=None):
     """Trains until `settings.total_kimg`, snapshots on the way; returns the path of the last snapshot.
 
-    The same call again goes on from the last state of its run folder.
+    The same call again goes on from the last state of its run folder. `run`: RunSettings.
     """
+    run = run or RunSettings()
     options = {"task": "gan", "settings": to_dict(settings), "data": str(data), "resume": resume and str(resume)}
-    folder = RunFolder(outdir, desc, options)
-    dataset = Dataset(data)
-    reals = RealFaces(dataset, resolution=settings.resolution, seed=settings.seed, mirror=settings.mirror)
-    folder.say(f"Num images:  {len(reals)}")
-    folder.say(f"Image shape: [3, {settings.resolution}, {settings.resolution}]")
-    generator, discriminator = build_networks(settings)
-    state = folder.load_state()
-    if resume is not None and state is None:
-        take_over(generator, discriminator, resume, folder.say)
+    folder = RunFolder(outdir, desc, options, notes={"run": to_dict(run), "command": command}, latest=run.resume_latest,
+                       keep_states=run.keep_states)
+    device = distributed.start(device)
+    with folder:
+        dataset = Dataset(data)
+        faces = Faces(dataset, resolution=settings.resolution, seed=settings.seed, mirror=settings.mirror,
+                      mirrory=settings.mirrory, cond=settings.cond, subset=settings.subset,
+                      skip_corrupt=run.skip_corrupt)
+        c_dim = 0 if faces.labels is None else faces.labels.shape[1]
+        folder.say(f"Output directory: {folder.path}")
+        folder.say(f"Num images:  {len(faces)}")
+        folder.say(f"Image shape: [3, {settings.resolution}, {settings.resolution}]")
+        folder.say(f"Label shape: [{c_dim}]")
+        folder.say("Constructing networks...")
+        generator, discriminator = build_networks(settings, c_dim=c_dim)
+        if resume is not None and not folder.states.paths():
+            take_over(generator, discriminator, resume, folder.say)
+        if settings.precision == "fp16" and device.type != "cuda":
+            folder.say("On this device everything is computed in fp32; fp16 is for CUDA GPUs.")
+        step = _step(settings, generator, discriminator, faces, device)
+        source = {"data": dataset.card, "settings": to_dict(settings), "command": command}
+        pictures = _Pictures(step, faces, folder, run, settings)
+        task = Task(
+            step=step, source=faces, seed=settings.seed, batch=settings.batch,
+            first=round(settings.resume_kimg * 1000) // settings.batch,
+            last=iterations_of(settings.total_kimg, settings.batch),
+            per_tick=max(int(round(settings.tick_kimg * 1000, 6)) // settings.batch, 1),
+            snapshot_ticks=settings.snapshot_ticks, group=settings.mbstd_group or 1,
+            write_snapshot=lambda path, kimg: save_networks(step, path, {**source, "kimg": kimg}, licence),
+            draw_pictures=pictures, measure=lambda path: measure_snapshot(run.metrics, path, data, device=device,
+                                                                          mirror=settings.mirror))
+        return Loop(task, folder, run, device=device).run()
+
+
+def _step(settings, generator, discriminator, faces, device):
+    """Returns the step with its networks on the device, laid out as convolutions like it best."""
     layout = {"device": device, "memory_format": torch.channels_last}
-    step = GanStep(generator.to(**layout), discriminator.to(**layout), copy.deepcopy(generator).eval().to(**layout),
-                   settings, device=device)
-    first = 0
-    if state is not None:
-        step.restore(state["step"])
-        first = state["next"]
-        folder.say(f"Going on at {first * settings.batch / 1000:.1f} kimg in {folder.path}")
-    else:
-        write_png(folder.path / "reals.png", to_hwc(grid(to_uint8(reals.batch(0, 256)), 16)))
-        write_fakes(step, folder.path / "fakes_init.png")
-    source = {"data": dataset.card, "settings": to_dict(settings), "command": command}
-    folder.say(f"Training for {settings.total_kimg:g} kimg...")
-    return _loop(step, reals, folder, first, source, licence)
-
-
-def _loop(step, reals, folder, first, source, licence):
-    """Runs iterations first..last with a tick line every `tick_kimg`; returns the last snapshot's path."""
-    settings = step.settings
-    last = -(-int(settings.total_kimg * 1000) // settings.batch)
-    per_tick = max(int(settings.tick_kimg * 1000) // settings.batch, 1)
-    averages, begin, tick_begin, done, maintenance = Averages(), time.time(), time.time(), first, 0.0
-    path = folder.path / f"network-snapshot-{round(last * settings.batch / 1000):06d}.safetensors"
-    for index in range(first, last):
-        images = reals.batch(index, settings.batch).to(step.device)
-        averages.add(step.run(images.contiguous(memory_format=torch.channels_last), index))
-        if (index + 1) % per_tick and index + 1 < last:
-            continue
-        now, kimg, tick = time.time(), (index + 1) * settings.batch / 1000, (index + 1) // per_tick
-        rate = (index + 1 - done) * settings.batch / (now - tick_begin)
-        folder.say(tick_line(
-            tick=tick, kimg=kimg, total_s=now - begin, tick_s=now - tick_begin, maintenance_s=maintenance,
-            tick_kimg=(index + 1 - done) * settings.batch / 1000, images_per_s=rate,
-            eta_s=(last - index - 1) * settings.batch / rate))
-        folder.append_stats({**averages.take(), **{name: {"num": 1, "mean": value, "std": 0.0} for name, value in (
-            ("Progress/tick", tick), ("Progress/kimg", kimg), ("Timing/total_sec", now - begin),
-            ("Timing/sec_per_kimg", 1000 / rate))}})
-        tick_begin, done = time.time(), index + 1
-        if tick % settings.snapshot_ticks == 0 or index + 1 == last:
-            path = folder.path / f"network-snapshot-{round(kimg):06d}.safetensors"
-            save_networks(step, path, {**source, "kimg": kimg}, licence)
-            write_fakes(step, folder.path / f"fakes{round(kimg):06d}.png")
-            folder.save_state({"step": step.state(), "next": index + 1})
-        maintenance, tick_begin = time.time() - tick_begin, time.time()
-    return path
+    average = copy.deepcopy(generator).eval()
+    labels = None if faces.labels is None else torch.from_numpy(faces.labels)
+    return GanStep(generator.to(**layout), discriminator.to(**layout), average.to(**layout), settings, device=device,
+                   labels=labels, augment=augmentation_of(settings))
 
 
 def save_networks(step, path, source, licence):
@@ -112,9 +100,27 @@ def save_networks(step, path, source, licence):
                            for name, tensor in getattr(step, prefix).state_dict().items()}, card.to_dict())
 
 
-def write_fakes(step, path, *, count=256):
-    """Draws the same latents at every snapshot, with constant noise."""
-    z = torch.randn([count, step.settings.z_dim], generator=stream(step.settings.seed, "grid")).to(step.device)
-    with torch.no_grad():
-        images = torch.cat([step.G_ema(part, noise_mode="const") for part in z.split(64)])
-    write_png(path, to_hwc(grid(to_uint8(images.cpu()), 16)))
+class _Pictures:
+    """Draws reals.png and fakes_init.png at first, then the same latents at every snapshot, with constant noise."""
+
+    def __init__(self, step, faces, folder, run, settings):
+        self.step, self.faces, self.path, self.seed = step, faces, folder.path, settings.seed
+        self.columns, self.rows = sheet_size(settings.resolution, settings.resolution, run.grid)
+
+    def __call__(self, kimg):
+        shown = self.faces.sheet(self.columns, self.rows)
+        if kimg is None:
+            write_png(self.path / "reals.png", to_hwc(grid(self.faces.pictures(shown), self.columns)))
+        labels = None if self.faces.labels is None else torch.from_numpy(self.faces.labels[shown])
+        name = "fakes_init.png" if kimg is None else f"fakes{round(kimg):06d}.png"
+        write_fakes(self.step, self.path / name, count=len(shown), columns=self.columns, labels=labels, seed=self.seed)
+
+
+@torch.no_grad()
+def write_fakes(step, path, *, count, columns, labels=None, seed=0, at_once=64):
+    """Writes a sheet of faces of fixed latents (and labels) by G_ema, rounded to the nearest pixel value."""
+    z = torch.randn([count, step.settings.z_dim], generator=stream(seed, "grid"))
+    parts = [None] * len(z.split(at_once)) if labels is None else labels.to(step.device).split(at_once)
+    images = torch.cat([to_uint8(step.G_ema(part.to(step.device), c, noise_mode="const") - 0.5 / 127.5).cpu()
+                        for part, c in zip(z.split(at_once), parts)])
+    write_png(path, to_hwc(grid(images, columns)))

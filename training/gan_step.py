@@ -4,11 +4,13 @@ import contextlib
 
 import torch
 
-from torch_utils.random_streams import stream
+from torch_utils.distributed import sum_across_ranks
+from torch_utils.random_streams import numpy_stream
 from training.ema import ema_beta, update_ema
 from training.losses.adversarial import discriminator_loss, generator_loss
-from training.losses.path_length import path_length_loss, path_lengths
+from training.losses.path_length import path_lengths
 from training.losses.r1 import r1_loss
+from training.phases import Phase
 
 
 def lazy_adam(network, lr, interval):
@@ -17,111 +19,194 @@ def lazy_adam(network, lr, interval):
     return torch.optim.Adam(network.parameters(), lr=lr * share, betas=(0.0, 0.99**share), eps=1e-8)
 
 
-class GanStep:
-    """Networks, optimisers and running means of an adversarial run; `run(reals, index)` does iteration `index`.
+def per_sample(draw, name, batch, device):
+    """Returns one random generator on `device` for each sample of a part, named by its place in the whole batch."""
+    generators = []
+    for place in batch.positions.tolist():  # positions stay on the CPU
+        generator = torch.Generator(device)
+        generator.manual_seed(draw(name, place).initial_seed())
+        generators.append(generator)
+    return generators
 
-    Every random draw comes from a stream named by (seed, purpose, index): iteration 500 draws the same numbers
-    whether or not the run was stopped before it.
+
+def path_penalty(lengths, mean, batch_mean, *, decay):  # [n], [], [] -> [n]
+    """Returns (length - a)², a = mean + decay·(batch_mean - mean), with the gradient also through batch_mean.
+
+    `batch_mean` comes as a plain number because other samples of the batch may lie on other ranks or in other parts;
+    the second term has the value 0 and the gradient that the mean would have carried.
+    """
+    moved = mean + decay * (batch_mean - mean)
+    return (lengths - moved).square() - 2 * decay * (batch_mean - moved) * (lengths - lengths.detach())
+
+
+class GanStep:
+    """Networks, optimisers and running means of an adversarial run; `phases(index)` is what iteration `index` does.
+
+    Every random draw comes from a stream named by (seed, phase, index, place in the batch): iteration 500 draws the
+    same numbers whether or not the run was stopped before it, and on any number of ranks. `labels` [K, c_dim]: the
+    labels that generated faces get at random. `augment`: (images, draw, batch) -> images for whatever D sees.
     """
 
-    def __init__(self, generator, discriminator, average, settings, *, device="cpu"):
-        self.G, self.D, self.G_ema, self.settings, self.device = generator, discriminator, average, settings, device
-        self.g_optimiser = lazy_adam(generator, settings.g_lr, settings.pl_interval)
-        self.d_optimiser = lazy_adam(discriminator, settings.d_lr, settings.r1_interval)
-        self.pl_mean = torch.zeros([], device=device)
+    def __init__(self, generator, discriminator, average, settings, *, device="cpu", labels=None, augment=None):
+        self.G, self.D, self.G_ema, self.settings = generator, discriminator, average, settings
+        self.device, self.labels, self.augment = torch.device(device), labels, augment
+        self.networks = {"G": generator, "D": discriminator, "G_ema": average}
+        self.optimisers = {"G": lazy_adam(generator, settings.g_lr, settings.pl_interval),
+                           "D": lazy_adam(discriminator, settings.d_lr, settings.r1_interval)}
+        self.frozen = {id(parameter) for parameter in frozen_parameters(generator, discriminator, settings)}
+        self.pl_mean = torch.zeros([], device=self.device)
+        self._lengths_mean = self._next_pl_mean = None
+        self._code_sums, self._codes_index = {}, None
 
-    def run(self, reals, index):  # [N, C, H, W] in [-1, 1] -> dict of floats as tensors
-        """Returns the statistics of one full iteration; the networks, optimisers and means have moved."""
-        settings, stats = self.settings, {}
-        phases = [("Gmain", self._g_main, 1), ("Greg", self._g_path_length, settings.pl_interval),
-                  ("Dmain", self._d_main, 1), ("Dreg", self._d_r1, settings.r1_interval)]
-        for name, phase, interval in phases:
-            if index % interval == 0 and not (name == "Greg" and settings.pl_weight == 0):
-                optimiser, network = ((self.g_optimiser, self.G) if name[0] == "G" else (self.d_optimiser, self.D))
-                network.requires_grad_(True)
-                optimiser.zero_grad(set_to_none=True)
-                phase(reals, lambda *names, _name=name: stream(settings.seed, _name, index, *names), stats)
-                network.requires_grad_(False)
-                _finite_gradients(network)
-                optimiser.step()
-        seen = (index + 1) * len(reals)
-        update_ema(self.G_ema, self.G, ema_beta(len(reals), ema_kimg=settings.ema_kimg, seen_images=seen,
-                                               rampup=settings.ema_rampup))
-        return stats
+    def phases(self, index):
+        """Returns the phases of iteration `index`, the regularisers only when they are due."""
+        settings = self.settings
+        found = [Phase("Gmain", "G", ("G",), self._g_main)]
+        if settings.pl_weight and index % settings.pl_interval == 0:
+            found.append(Phase("Greg", "G", ("G",), self._g_path_length, share=0.5, prepare=self._measure_lengths,
+                               collective=True))
+        found.append(Phase("Dmain", "D", ("D",), self._d_main))
+        if settings.gamma and index % settings.r1_interval == 0:
+            found.append(Phase("Dreg", "D", ("D",), self._d_r1))
+        return found
+
+    def finish(self, index, batch_size):
+        """Moves the mean code, the mean path length and the averaged generator after the optimisers' steps."""
+        settings, mapping = self.settings, self.G.mapping
+        sums = list(self._code_sums.values())
+        total = sum_across_ranks(torch.stack(sums).sum(0) if sums else torch.zeros_like(mapping.w_avg))
+        mapping.w_avg.copy_((total / batch_size).lerp(mapping.w_avg, mapping.w_avg_beta))
+        if self._next_pl_mean is not None:
+            self.pl_mean, self._next_pl_mean, self._lengths_mean = self._next_pl_mean, None, None
+        if self.augment is not None:
+            self.augment.finish(batch_size)
+        seen = (index + 1) * batch_size + settings.resume_kimg * 1000
+        update_ema(self.G_ema, self.G, ema_beta(batch_size, ema_kimg=settings.ema_kimg, seen_images=seen,
+                                                rampup=settings.ema_rampup))
 
     def _autocast(self):
-        if self.settings.precision == "fp32":
+        if self.settings.precision != "bf16":
             return contextlib.nullcontext()
-        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
-    def _codes(self, count, draw, *, update_emas=False):
-        """Returns ws [N, L, D] of fresh latents, with style mixing: from a random row on, a second latent rules."""
-        settings = self.settings
-        z = torch.randn([2, count, settings.z_dim], generator=draw("z")).to(self.device)
-        ws = self.G.mapping(z[0], update_emas=update_emas)
+    def _to_device(self, tensor):
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+
+    def fake_labels(self, batch, draw):  # -> [n, c_dim], or None
+        """Returns labels drawn from those of the dataset, or None for a network without labels."""
+        if self.labels is None:
+            return None
+        picks = torch.randint(len(self.labels), [batch.size], generator=draw("labels"))
+        return self._to_device(self.labels[batch.rows(picks)])
+
+    def fakes(self, batch, draw, c):
+        """Returns (images [n, C, H, W], ws [n, L, D], unmixed codes [n, D]): from a random row on a second latent rules."""
+        settings, mapping = self.settings, self.G.mapping
+        z = torch.randn([2, batch.size, settings.z_dim], generator=draw("z"))
+        z = self._to_device(torch.stack([batch.rows(z[0]), batch.rows(z[1])]))
+        ws = mapping(z[0], c)
+        codes = ws[:, 0]
         if settings.style_mixing > 0:
-            others = self.G.mapping(z[1])
-            cutoff = torch.randint(1, ws.shape[1], [], generator=draw("cutoff"))
-            mixed = torch.rand([], generator=draw("mixing")) < settings.style_mixing
-            row = torch.arange(ws.shape[1], device=self.device)[None, :, None]
-            ws = torch.where((row >= cutoff.to(self.device)) & mixed.to(self.device), others, ws)
-        return ws
+            random = numpy_stream(draw.seed, draw.phase, draw.index, "mixing")
+            cutoff = int(random.integers(1, ws.shape[1]))
+            if random.random() < settings.style_mixing:
+                ws = torch.cat([ws[:, :cutoff], mapping(z[1], c)[:, cutoff:]], 1)
+        noise = per_sample(draw, "noise", batch, self.device) if settings.use_noise else None
+        return self.G.synthesis(ws, noise_mode="random", generator=noise), ws, codes
 
-    def _fakes(self, count, draw, **mapping):
-        ws = self._codes(count, draw, **mapping)
-        return self.G.synthesis(ws, noise_mode="random", generator=draw("noise")), ws
+    def judge(self, images, c, batch, draw):
+        """Returns D's logits [n, 1] of pictures as it sees them."""
+        return self.D(images if self.augment is None else self.augment(images, draw, batch), c)
 
-    def _g_main(self, reals, draw, stats):
+    def _g_main(self, batch, draw):
         with self._autocast():
-            logits = self.D(self._fakes(len(reals), draw)[0])
-        loss = generator_loss(logits.float())
-        stats["Loss/scores/fake"], stats["Loss/G/loss"] = logits.detach().float().mean(), loss.detach()
-        loss.backward()
+            c = self.fake_labels(batch, draw)
+            images, _, _ = self.fakes(batch, draw, c)
+            logits = self.judge(images, c, batch, draw)
+        loss, scores = generator_loss(logits.float()), logits.detach().float()
+        return loss, {"Loss/scores/fake": scores.mean(), "Loss/signs/fake": scores.sign().mean(),
+                      "Loss/G/loss": loss.detach()}
 
-    def _g_path_length(self, reals, draw, stats):
-        settings = self.settings
-        images, ws = self._fakes(max(len(reals) // 2, 1), draw)
-        noise = torch.randn(images.shape, generator=draw("path")).to(self.device)
-        lengths = path_lengths(images, ws, noise)
-        loss, self.pl_mean = path_length_loss(lengths, self.pl_mean, decay=settings.pl_decay, weight=settings.pl_weight)
-        stats["Loss/pl_penalty"], stats["Loss/G/reg"] = lengths.detach().mean(), loss.detach()
-        (loss * settings.pl_interval).backward()
+    def _lengths(self, batch, draw, *, apart):
+        c = self.fake_labels(batch, draw)
+        images, ws, _ = self.fakes(batch, draw, c)
+        if apart:
+            ws = ws.detach().requires_grad_(True)
+            images = self.G.synthesis(ws, noise_mode="random", generator=per_sample(
+                draw, "noise", batch, self.device) if self.settings.use_noise else None)
+        noise = torch.stack([torch.randn(images.shape[1:], generator=own, device=self.device)
+                             for own in per_sample(draw, "path", batch, self.device)])
+        return path_lengths(images, ws, noise)
 
-    def _d_main(self, reals, draw, stats):
+    def _set_lengths_mean(self, total, size):
+        self._lengths_mean = sum_across_ranks(total) / max(round(size * 0.5), 1)
+        self._next_pl_mean = self.pl_mean + self.settings.pl_decay * (self._lengths_mean - self.pl_mean)
+
+    def _measure_lengths(self, parts, draw):
+        self._set_lengths_mean(sum(self._lengths(part, draw, apart=True).detach().sum() for part in parts),
+                               parts[0].size)
+
+    def _g_path_length(self, batch, draw):
+        settings, whole = self.settings, self._lengths_mean is None
+        lengths = self._lengths(batch, draw, apart=False) if len(batch) else torch.zeros([0], device=self.device)
+        if whole:
+            self._set_lengths_mean(lengths.detach().sum(), batch.size)
+        if not len(batch):
+            return None, {}
+        loss = path_penalty(lengths, self.pl_mean, self._lengths_mean, decay=settings.pl_decay).mean()
+        loss = loss * settings.pl_weight
+        return loss * settings.pl_interval, {"Loss/pl_penalty": lengths.detach().mean(), "Loss/G/reg": loss.detach()}
+
+    def _d_main(self, batch, draw):
         with self._autocast():
             with torch.no_grad():
-                fakes = self._fakes(len(reals), draw, update_emas=True)[0]
-            fake_logits, real_logits = self.D(fakes), self.D(reals)
+                c = self.fake_labels(batch, draw)
+                images, _, codes = self.fakes(batch, draw, c)
+            fake_logits = self.judge(images, c, batch, draw)
+            real_logits = self.judge(batch.images, batch.labels, batch, Real(draw))
+        if self._codes_index != draw.index:
+            self._code_sums, self._codes_index = {}, draw.index
+        # A part that is done again, in smaller pieces, replaces what it said before.
+        self._code_sums[int(batch.positions[0])] = codes.float().sum(0)
+        real, fake = real_logits.detach().float(), fake_logits.detach().float()
+        if self.augment is not None:
+            self.augment.saw(real)
         loss = discriminator_loss(real_logits.float(), fake_logits.float())
-        stats["Loss/scores/real"] = real_logits.detach().float().mean()
-        stats["Loss/signs/real"] = real_logits.detach().float().sign().mean()
-        stats["Loss/signs/fake"] = fake_logits.detach().float().sign().mean()
-        stats["Loss/D/loss"] = loss.detach()
-        loss.backward()
+        return loss, {"Loss/scores/real": real.mean(), "Loss/signs/real": real.sign().mean(),
+                      "Loss/D/loss": loss.detach()}
 
-    def _d_r1(self, reals, draw, stats):
-        inputs = reals.detach().clone().requires_grad_(True)
-        loss = r1_loss(self.D(inputs), inputs, gamma=self.settings.gamma)
-        stats["Loss/r1_penalty"] = loss.detach() / (self.settings.gamma / 2)
-        stats["Loss/D/reg"] = loss.detach()
-        (loss * self.settings.r1_interval).backward()
+    def _d_r1(self, batch, draw):
+        inputs = batch.images.detach().clone().requires_grad_(True)
+        loss = r1_loss(self.judge(inputs, batch.labels, batch, Real(draw)), inputs, gamma=self.settings.gamma)
+        return loss * self.settings.r1_interval, {"Loss/r1_penalty": loss.detach() / (self.settings.gamma / 2),
+                                                  "Loss/D/reg": loss.detach()}
 
     def state(self):
-        """Returns everything a later run needs to go on, as tensors and plain values."""
-        return {"G": self.G.state_dict(), "D": self.D.state_dict(), "G_ema": self.G_ema.state_dict(),
-                "g_optimiser": self.g_optimiser.state_dict(), "d_optimiser": self.d_optimiser.state_dict(),
-                "pl_mean": self.pl_mean}
+        """Returns what a later run needs beside networks and optimisers."""
+        return {"pl_mean": self.pl_mean, "augment": None if self.augment is None else self.augment.state()}
 
     def restore(self, state):
         """Takes back what `state()` returned."""
-        for name in ("G", "D", "G_ema"):
-            getattr(self, name).load_state_dict(state[name])
-        self.g_optimiser.load_state_dict(state["g_optimiser"])
-        self.d_optimiser.load_state_dict(state["d_optimiser"])
         self.pl_mean = state["pl_mean"].to(self.device)
+        if self.augment is not None and state["augment"] is not None:
+            self.augment.restore(state["augment"])
 
 
-def _finite_gradients(network):
-    for parameter in network.parameters():
-        if parameter.grad is not None:
-            torch.nan_to_num(parameter.grad, nan=0.0, posinf=1e5, neginf=-1e5, out=parameter.grad)
+class Real:
+    """The random streams of a phase for real pictures, so that they are not augmented as the generated ones are."""
+
+    def __init__(self, draw):
+        self._draw, self.seed, self.phase, self.index = draw, draw.seed, draw.phase, draw.index
+
+    def __call__(self, *names):
+        return self._draw("real", *names)
+
+
+def frozen_parameters(generator, discriminator, settings):
+    """Yields the parameters that --freezeM (first layers of the mapping) and --freezeE (label embeddings) hold still."""
+    for layer in range(min(settings.freeze_mapping, generator.mapping.num_layers)):
+        yield from getattr(generator.mapping, f"fc{layer}").parameters()
+    if settings.freeze_embed:
+        for network in (generator, discriminator):
+            if network.c_dim:
+                yield from network.mapping.embed.parameters()

@@ -73,7 +73,11 @@ class Phase:
     `trains` names the networks that get gradients. `run(batch, draw)` returns (loss, statistics): a mean over its part,
     and 0-d tensors likewise. `share` is the leading fraction of the batch that the phase sees (path length: 1/2). The
     loop zeroes gradients, calls backward on loss · len(part) / (samples of all parts), sums gradients over parts and
-    ranks, makes them finite and steps `optimiser`.
+    ranks, makes them finite, clips their norm to `clip` and steps `optimiser`.
+
+    `prepare(parts, draw)`, where given, is called before the first `run` when this rank's work comes in several parts:
+    for what must be known of the whole batch beforehand. `collective`: `run` speaks to other ranks, so it is called
+    with an empty batch on a rank that has no sample of the share, and returns (None, {}) there.
     """
 
     name: str
@@ -81,3 +85,6 @@ class Phase:
     trains: tuple
     run: Callable
     share: float = 1.0
+    clip: float | None = None
+    prepare: Callable | None = None
+    collective: bool = False

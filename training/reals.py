@@ -27,6 +27,14 @@ class EndlessOrder:
         return [self[index * size + place] for place in range(size)]
 
 
+def check_size(dataset, row, resolution):
+    """Raises ValueError unless the picture of `row` has the side that the run needs."""
+    height, width = dataset.read_face(row).shape[:2]
+    if (height, width) != (resolution, resolution):
+        raise ValueError(f'"{dataset.path}" holds {width}x{height} faces, this run needs '
+                         f"{resolution}x{resolution}; build the dataset in that size.")
+
+
 class RealFaces:
     """The faces of one split as uint8 in memory; `batch(index, size)` gives floats in [-1, 1]."""
 
@@ -34,10 +42,7 @@ class RealFaces:
         rows = dataset.faces(split)
         if not rows:
             raise ValueError(f'"{dataset.path}" has no faces in the split "{split}".')
-        height, width = dataset.read_face(rows[0]).shape[:2]
-        if (height, width) != (resolution, resolution):
-            raise ValueError(f'"{dataset.path}" holds {width}x{height} faces, this run needs '
-                             f"{resolution}x{resolution}; build the dataset in that size.")
+        check_size(dataset, rows[0], resolution)
         self.images = torch.empty([len(rows), channels, resolution, resolution], dtype=torch.uint8)
         for place, row in enumerate(tqdm(rows, desc="Reading faces", unit="img", disable=None)):
             self.images[place] = torch.from_numpy(np.array(dataset.read_face(row))).permute(2, 0, 1)

@@ -1,5 +1,6 @@
 """The folder of a run: found again or made new, with its log, statistics, states and pictures."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -8,48 +9,129 @@ import resource
 import sys
 import time
 
-import torch
-
 from dnnlib.console import format_time, say
 from dnnlib.files import atomic_path
-from torch_utils.checkpoint import write_archive
+from torch_utils.distributed import is_first, value_of_first
+from training.settings import MAY_CHANGE
+from training.states import States
+
+_NOT_COMPARED = ("run", "command")  # how a run is carried out does not make it another run
 
 
 class RunFolder:
-    """`<outdir>/00000-<desc>/`. The same options on the same outdir go on in the folder they made before."""
+    """`<outdir>/00000-<desc>/`. The same options on the same outdir go on in the folder they made before.
 
-    def __init__(self, outdir, desc, options):
-        outdir = pathlib.Path(outdir)
-        outdir.mkdir(parents=True, exist_ok=True)
-        plain = json.loads(json.dumps(options))
-        ids = {int(match[1]): path for path in outdir.iterdir() if (match := re.match(r"(\d+)-", path.name))}
-        same = [path for _, path in sorted(ids.items()) if _options_of(path) == plain]
-        self.path = same[-1] if same else outdir / f"{max(ids, default=-1) + 1:05d}-{desc}"
-        self.path.mkdir(exist_ok=True)
-        with atomic_path(self.path / "training_options.json") as temporary:
-            temporary.write_text(json.dumps(plain, indent=2))
-        self._log = open(self.path / "log.txt", "a", encoding="utf-8")
+    `options`: what makes this run this run, as JSON. `notes`: what else belongs into training_options.json. `latest`:
+    go on in the newest folder instead; the settings of MAY_CHANGE may then differ. Only the first of several ranks
+    writes. `with folder:` copies all of stdout and stderr to log.txt and keeps other processes out of the folder.
+    """
+
+    def __init__(self, outdir, desc, options, *, notes=None, latest=False, keep_states=2):
+        self.options = json.loads(json.dumps(options))
+        self.path = pathlib.Path(value_of_first(str(_find(pathlib.Path(outdir), desc, self.options, latest))
+                                                if is_first() else None))
+        self.states = States(self.path, keep=keep_states)
+        self._tee, self._lock, self.warned = None, None, set()
         self.started = time.time()
+        if not is_first():
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with atomic_path(self.path / "training_options.json") as temporary:
+                temporary.write_text(json.dumps({**self.options, **(notes or {})}, indent=2), encoding="utf-8")
+            self._log = open(self.path / "log.txt", "a", encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise ValueError(f'the run folder "{self.path}" cannot be written ({error.strerror}); '
+                             "give another --outdir.") from error
+
+    def __enter__(self):
+        if is_first():
+            self._lock = _locked(self.path)
+            for leftover in self.path.glob(".*.part*"):  # of a process that was killed while it wrote
+                leftover.unlink(missing_ok=True)
+            self._tee = contextlib.ExitStack()
+            self._tee.enter_context(contextlib.redirect_stdout(Tee(sys.stdout, self._log)))
+            self._tee.enter_context(contextlib.redirect_stderr(Tee(sys.stderr, self._log)))
+        return self
+
+    def __exit__(self, *_):
+        if self._tee is not None:
+            self._tee.close()
+            self._lock.close()
+            self._tee = None
 
     def say(self, line):
-        """Prints a line and appends it to log.txt."""
-        say(line)
-        print(line, file=self._log, flush=True)
+        """Prints a line and appends it to log.txt; other ranks are silent."""
+        if is_first():
+            say(line)
+            if self._tee is None:
+                print(line, file=self._log, flush=True)
+
+    def warn_once(self, key, line):
+        """Prints a warning the first time that it is given."""
+        if key not in self.warned:
+            self.warned.add(key)
+            self.say(f"Warning: {line}")
+
+    def append(self, name, line):
+        """Appends one JSON line to a file of the folder, whole or not at all; a full disk is a warning."""
+        content = (json.dumps(line) + "\n").encode()
+        try:
+            append_whole(self.path / name, content)
+        except OSError as error:
+            self.warn_once(f"append {name}", f"{name} cannot be written ({error.strerror}); the run goes on.")
 
     def append_stats(self, stats):
         """Appends one line to stats.jsonl: {"name": {"num", "mean", "std"}, …, "timestamp"}."""
-        with open(self.path / "stats.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps({**stats, "timestamp": time.time()}) + "\n")
+        self.append("stats.jsonl", {**stats, "timestamp": time.time()})
 
-    def save_state(self, state):
-        """Writes the state of the run; the one before stays until the new one is whole."""
-        with atomic_path(self.path / "state.pt") as temporary:
-            write_archive(temporary, state)
+    def check_state(self, state):
+        """Raises ValueError when a state was made under other settings than this run's."""
+        mine, theirs = _compared(self.options), _compared(state["options"])
+        for name in MAY_CHANGE:
+            mine.pop(f"settings.{name}", None), theirs.pop(f"settings.{name}", None)
+        for name in ("resume", "settings.resume_kimg"):  # where the weights came from at first
+            mine.pop(name, None), theirs.pop(name, None)
+        for name in sorted(mine.keys() | theirs.keys()):
+            if mine.get(name) != theirs.get(name):
+                raise ValueError(
+                    f'the state in "{self.path}" is of another configuration: it has {name} = {theirs.get(name)!r}, '
+                    f"this command {mine.get(name)!r}; give its options again, or another --outdir.")
 
-    def load_state(self):
-        """Returns the last state, or None in a new folder."""
-        path = self.path / "state.pt"
-        return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+
+def append_whole(path, content):
+    """Appends bytes by one write; what a full disk took of them is cut off again. Cuts a torn last line first."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        end = os.lseek(file, 0, os.SEEK_END)
+        if end and os.pread(file, 1, end - 1) != b"\n":  # the power failed in the middle of a line
+            tail = os.pread(file, min(end, 1 << 20), max(end - (1 << 20), 0))
+            end -= len(tail) - (tail.rfind(b"\n") + 1)
+            os.ftruncate(file, end)
+            os.lseek(file, end, os.SEEK_SET)
+        try:
+            if os.write(file, content) != len(content):
+                raise OSError(28, os.strerror(28))
+        except OSError:
+            os.ftruncate(file, end)
+            raise
+    finally:
+        os.close(file)
+
+
+def _find(outdir, desc, options, latest):
+    """Returns the folder of the run: that of the same options, or the newest one, or a new name."""
+    try:
+        outdir.mkdir(parents=True, exist_ok=True)
+        found = sorted((int(match[1]), path) for path in outdir.iterdir() if (match := re.match(r"(\d+)-", path.name)))
+    except OSError as error:
+        raise ValueError(f'--outdir "{outdir}" cannot be used ({error.strerror}); give a folder that can be written.'
+                         ) from error
+    if latest:
+        same = [path for _, path in found if (_options_of(path) or {}).get("task") == options.get("task")]
+    else:
+        same = [path for _, path in found if _compared(_options_of(path)) == _compared(options)]
+    return same[-1] if same else outdir / f"{max((number for number, _ in found), default=-1) + 1:05d}-{desc}"
 
 
 def _options_of(path):
@@ -59,26 +141,54 @@ def _options_of(path):
         return None
 
 
-class Averages:
-    """Means of named scalars over a tick, in the form of stats.jsonl."""
+def _compared(options):
+    """Returns what makes a run another run, as one flat table."""
+    if not isinstance(options, dict):
+        return None
+    flat = {name: value for name, value in options.items() if name not in (*_NOT_COMPARED, "settings")}
+    return flat | {f"settings.{name}": value for name, value in (options.get("settings") or {}).items()}
 
-    def __init__(self):
-        self._values = {}
 
-    def add(self, values):
-        """Takes a dict of numbers or 0-d tensors."""
-        for name, value in values.items():
-            self._values.setdefault(name, []).append(value)
+def _locked(path):
+    """Returns an open file that locks the folder for this process where the system can; ValueError if it is taken."""
+    file = open(path / ".lock", "a", encoding="utf-8")
+    try:
+        import fcntl
 
-    def take(self):
-        """Returns {"name": {"num", "mean", "std"}} and starts afresh."""
-        result = {}
-        for name, values in self._values.items():
-            numbers = torch.tensor([float(value) for value in values], dtype=torch.float64)
-            result[name] = {"num": len(values), "mean": numbers.mean().item(),
-                            "std": numbers.std(correction=0).item()}
-        self._values = {}
-        return result
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:
+        pass  # no such locks on this system
+    except BlockingIOError:
+        file.close()
+        raise ValueError(f'another process is training in "{path}"; wait for it, or give another --outdir.') from None
+    except OSError:
+        pass  # a network disk without locks
+    return file
+
+
+class Tee:
+    """A text stream that also writes whole lines to a log; progress bars leave only their last state there."""
+
+    def __init__(self, stream, log):
+        self._stream, self._log, self._line = stream, log, ""
+
+    def write(self, text):
+        """Writes to both."""
+        self._stream.write(text)
+        *lines, self._line = (self._line + text).split("\n")
+        with contextlib.suppress(OSError, ValueError):  # a full disk must not end the run
+            for line in lines:
+                self._log.write(line.rstrip("\r").rpartition("\r")[2] + "\n")
+            if lines:
+                self._log.flush()
+        return len(text)
+
+    def flush(self):
+        """Flushes the screen."""
+        self._stream.flush()
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
 
 
 def memory_gb():
@@ -91,11 +201,21 @@ def memory_gb():
         return peak / (2**30 if sys.platform == "darwin" else 2**20)
 
 
-def tick_line(*, tick, kimg, total_s, tick_s, tick_kimg, maintenance_s, eta_s, images_per_s, augment=0.0):
+def gpu_memory_gb():
+    """Returns (peak of allocated, peak of reserved) GPU memory in GB since the last call; zeros without a GPU."""
+    import torch
+
+    if not torch.cuda.is_available() or not torch.cuda.is_initialized():
+        return 0.0, 0.0
+    found = torch.cuda.max_memory_allocated() / 2**30, torch.cuda.max_memory_reserved() / 2**30
+    torch.cuda.reset_peak_memory_stats()
+    return found
+
+
+def tick_line(*, tick, kimg, total_s, tick_s, tick_kimg, maintenance_s, eta_s, images_per_s, augment=0.0, gpu_gb=0.0):
     """Returns the console line of a tick: the fields that log parsers know, then ETA and img/s."""
-    gpu = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
     return " ".join([
         f"tick {tick:<5d}", f"kimg {kimg:<8.1f}", f"time {format_time(total_s):<12s}", f"sec/tick {tick_s:<7.1f}",
         f"sec/kimg {tick_s / max(tick_kimg, 1e-9):<7.2f}", f"maintenance {maintenance_s:<6.1f}",
-        f"cpumem {memory_gb():<6.2f}", f"gpumem {gpu:<6.2f}", f"augment {augment:.3f}",
+        f"cpumem {memory_gb():<6.2f}", f"gpumem {gpu_gb:<6.2f}", f"augment {augment:.3f}",
         f"eta {format_time(eta_s):<12s}", f"img/s {images_per_s:.1f}"])

@@ -4,6 +4,16 @@ import dataclasses
 
 import torch
 
+# Published networks for --resume by name; fetched once, then cached (dnnlib.files.fetch).
+_ADA = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/transfer-learning-source-nets/"
+RESUME_NAMES = {
+    "ffhq256": _ADA + "ffhq-res256-mirror-paper256-noaug.pkl",
+    "ffhq512": _ADA + "ffhq-res512-mirror-stylegan2-noaug.pkl",
+    "ffhq1024": _ADA + "ffhq-res1024-mirror-stylegan2-noaug.pkl",
+    "celebahq256": _ADA + "celebahq-res256-mirror-paper256-kimg100000-ada-target0.5.pkl",
+    "lsundog256": _ADA + "lsundog-res256-paper256-kimg100000-noaug.pkl",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Transfer:
@@ -35,3 +45,37 @@ def silence_new_blocks(generator, fresh):
     for name, parameter in generator.named_parameters():
         if name in fresh and name.endswith(("torgb.weight", "torgb.bias")):
             parameter.zero_()
+
+
+def take_over(generator, discriminator, path, say):
+    """Copies by name what fits from any readable network file, address or name of RESUME_NAMES into G and D.
+
+    The file may be of a lower resolution. G starts from the file's G, or its moving average when that is all there is.
+    ValueError when the file cannot be read, or when nothing of a generator fits.
+    """
+    from voice2style.networks import load_networks
+
+    networks = load_networks(RESUME_NAMES.get(str(path), path))
+    say(f"{path} is {networks.source}")
+    sources = {"G": (generator, networks.G if networks.G is not None else networks.G_ema),
+               "D": (discriminator, networks.D)}
+    for label, (network, source) in sources.items():
+        if source is None:
+            say(f"{label} from {path}: the file has none, it stays fresh")
+            continue
+        if source.img_channels != network.img_channels:
+            raise ValueError(f'"{path}" draws pictures with {source.img_channels} channels, this run has '
+                             f"{network.img_channels}; give a network for colour pictures.")
+        result = transfer(network, source.state_dict())
+        weights = [name for name in result.taken if not name.endswith(("resample_filter", "noise_const"))]
+        if label == "G" and not weights:
+            raise ValueError(f'nothing in "{path}" fits this generator: its sizes are others; choose --cfg, --cbase, '
+                             "--cmax and --map-depth as the file has them.")
+        say(f"{label} from {path}: {result.sentence()}{_named(result.fresh, 'fresh')}")
+        if label == "G":
+            silence_new_blocks(network, result.fresh)
+
+
+def _named(names, what):
+    shown = [name for name in names if not name.endswith("resample_filter")]
+    return f" ({what}: {', '.join(shown[:4])}{', …' if len(shown) > 4 else ''})" if shown else ""

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from torch_utils.distributed import sum_across_ranks, world_size
+
 ACTIVATIONS = {"mish": F.mish, "relu": F.relu}  # mish(x) = x tanh(ln(1 + e^x))
 _WIDTH_FACTORS = (1, 2, 4, 8)  # 64-128-256-512 at the published base width
 _BLOCKS_PER_STAGE = 2
@@ -186,17 +188,17 @@ class SqueezeExcitation(nn.Module):
 
 
 class MaskedBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation whose statistics, in training, are taken over valid positions only."""
+    """Batch normalisation whose statistics, in training, are those of the valid positions of all ranks' samples."""
 
     def forward(self, x: Tensor, valid: "Valid") -> Tensor:
         """[N, C, H, T] -> the same shape; positions past a clip's end come out as anything and are masked later."""
-        if not self.training or valid.lengths is None:
+        if not self.training or (valid.lengths is None and world_size() == 1):
             return super().forward(x)
-        count = valid.count(x).sum().to(torch.float32)
+        count = sum_across_ranks(valid.count(x).sum().to(torch.float32))
         values = valid.masked(x).float()
-        mean = values.sum((0, 2, 3)) / count
+        mean = sum_across_ranks(values.sum((0, 2, 3))) / count
         centred = valid.masked(values - mean[:, None, None])
-        variance = centred.square().sum((0, 2, 3)) / count
+        variance = sum_across_ranks(centred.square().sum((0, 2, 3))) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)

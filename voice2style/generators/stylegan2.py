@@ -202,7 +202,8 @@ class Noise:
         self.drawn = None
         if mode == "random" and generator is not None:  # sample n gets the same numbers whatever the batch
             sizes = [height * width for height, width in shapes]
-            rows = [torch.randn(sum(sizes), generator=generator, device=generator.device) for _ in range(self.batch)]
+            each = generator if isinstance(generator, (list, tuple)) else [generator] * self.batch
+            rows = [torch.randn(sum(sizes), generator=own, device=own.device) for own in each]
             self.drawn = iter(torch.stack(rows).to(ws).split(sizes, dim=1))
 
     def of(self, layer, gain):
@@ -234,7 +235,7 @@ class Synthesis(nn.Module):
         """Return pictures [N, img_channels, H, W] for codes ws [N, L, D].
 
         noise_mode: fresh noise, the stored noise, or none. generator: draws the fresh noise; a picture's noise is then
-        the same whatever comes behind it in the batch. force_fp32: no half precision.
+        the same whatever comes behind it in the batch (a list: one generator a picture). force_fp32: no half precision.
         """
         if ws.ndim != 3 or ws.shape[1] != self.num_ws or ws.shape[2] != self.w_dim:
             raise ValueError(f"codes ws of shape {list(ws.shape)}; allowed: [N, {self.num_ws}, {self.w_dim}]")
