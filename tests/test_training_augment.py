@@ -292,6 +292,15 @@ def test_bf16_pictures_stay_bf16_and_autocast_changes_nothing():
         assert torch.equal(pipe(images, generator()), exact)
 
 
+@pytest.mark.parametrize("name", PIPES)
+def test_parameters_drawn_on_the_cpu_are_brought_to_the_pictures(name):
+    """The meta device stands for a GPU: it refuses to be mixed with the CPU."""
+    images = torch.empty(4, 3, 16, 16, device="meta", requires_grad=True)
+    changed = AugmentPipe(name, 1.0)(images, generator())
+    (gradient,) = torch.autograd.grad(changed.sum(), images, create_graph=True)
+    assert changed.device.type == gradient.device.type == "meta" and changed.shape == images.shape
+
+
 def test_p_is_a_buffer_that_a_checkpoint_keeps():
     pipe, other = AugmentPipe("bgc", 0.25), AugmentPipe("bgc")
     other.load_state_dict(pipe.state_dict())

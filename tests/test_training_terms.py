@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import build_tiny_model
 
+from training.losses import terms as terms_module
 from training.losses.equipment import Equipment, equip, training_prototypes, voice_projection
 from training.losses.terms import SOURCES, TERMS, TermContext, WeighedTerms, needs_of, parse_terms, total
 from training.phases import Batch
@@ -160,6 +161,20 @@ def test_what_a_batch_lacks_is_named(world):
         terms.loss(batch=Batch(1, torch.arange(1)), ws=torch.zeros(1, 6, 16))
     with pytest.raises(ValueError, match="the term identity needs --task joint, whose discriminator has"):
         WeighedTerms({"identity": 1.0}, world[2]).loss(batch=Batch(1, torch.arange(1), people=PEOPLE[:1]))
+
+
+@pytest.mark.parametrize("name", [name for name, term in TERMS.items() if not term.per_sample])
+def test_ranks_that_see_each_others_samples_average_to_the_whole(name, world, monkeypatch):
+    """Two ranks, played one after the other: rank r holds samples r, r + 2, .. and is told the others' rows."""
+    context = hear(world)[0]
+    whole, found = TERMS[name].compute(context).detach(), []
+    for rank in range(2):
+        monkeypatch.setattr(terms_module, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr(terms_module, "world_size", lambda: 2)
+        everything = {BATCH // 2: [PEOPLE, context.real_features]}
+        monkeypatch.setattr(terms_module, "gather_across_ranks", lambda mine: everything[len(mine)][mine.ndim - 1])
+        found.append(TERMS[name].compute(hear(world, slice(rank, None, 2))[0]).detach())
+    assert torch.allclose(whole, (found[0] + found[1]) / 2, rtol=1e-4)
 
 
 def test_words_of_the_command_line():

@@ -125,6 +125,20 @@ def test_a_discriminator_without_a_place_is_left_out_aloud(tmp_path):
     assert "d" not in torch.load(tmp_path / "theirs.pt", weights_only=True)
 
 
+@pytest.mark.parametrize("form, name", [("plain", "a.safetensors"), ("voice2style", "a.safetensors"),
+                                        ("rosinality", "a.pt")])
+def test_an_identity_classifier_travels_or_is_left_out_aloud(tmp_path, form, name):
+    wanted = save_networks(tmp_path / "ours.safetensors", d_wishes={"num_people": 3})
+    notes = convert(tmp_path / "ours.safetensors", tmp_path / name, form=form).notes
+    ours, theirs = (voice2style.load_networks(path).D for path in (tmp_path / "ours.safetensors", tmp_path / name))
+    images = torch.randn(2, 3, 16, 16)
+    assert torch.equal(theirs(images), ours(images)) and "D.classifier.out.weight" in wanted
+    if form == "rosinality":
+        assert any("the identity classifier of D is left out" in note for note in notes)
+    else:
+        assert torch.equal(theirs.judge(images)[1], ours.judge(images)[1])
+
+
 def test_clamps_that_a_form_cannot_tell_are_named_and_measured(tmp_path):
     save_networks(tmp_path / "ours.safetensors", conv_clamp=0.5, num_fp16_res=2)
     for name in ("a.pt", "plain.safetensors"):

@@ -90,6 +90,8 @@ def discriminator_settings(shapes):
         mbstd_num_channels=conv[1] - conv[0],
         const_shape={16: (4, 4), 8: (4, 2), 4: (4, 1)}[area],
     )
+    if "classifier.out.weight" in shapes:  # of this toolkit's own training
+        settings["num_people"] = _shape(shapes, "classifier.out.weight", 2)[0]
     if settings["c_dim"]:
         settings["cmap_dim"] = out[0]
     else:
