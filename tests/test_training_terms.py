@@ -168,11 +168,11 @@ def test_ranks_that_see_each_others_samples_average_to_the_whole(name, world, mo
     """Two ranks, played one after the other: rank r holds samples r, r + 2, .. and is told the others' rows."""
     context = hear(world)[0]
     whole, found = TERMS[name].compute(context).detach(), []
+    everything = [PEOPLE, context.real_features]
+    monkeypatch.setattr(terms_module, "world_size", lambda: 2)
+    monkeypatch.setattr(terms_module, "gather_across_ranks", lambda mine: everything[mine.ndim - 1])
     for rank in range(2):
         monkeypatch.setattr(terms_module, "rank", lambda rank=rank: rank)
-        monkeypatch.setattr(terms_module, "world_size", lambda: 2)
-        everything = {BATCH // 2: [PEOPLE, context.real_features]}
-        monkeypatch.setattr(terms_module, "gather_across_ranks", lambda mine: everything[len(mine)][mine.ndim - 1])
         found.append(TERMS[name].compute(hear(world, slice(rank, None, 2))[0]).detach())
     assert torch.allclose(whole, (found[0] + found[1]) / 2, rtol=1e-4)
 
