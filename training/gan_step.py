@@ -100,7 +100,7 @@ class GanStep:
         return self._to_device(self.labels[batch.rows(picks)])
 
     def fakes(self, batch, draw, c):
-        """Returns (images [n, C, H, W], ws [n, L, D], unmixed codes [n, D]): from a random row on a second latent rules."""
+        """Returns (images [n, C, H, W], ws [n, L, D], unmixed codes [n, D]); from a random row on a second z rules."""
         settings, mapping = self.settings, self.G.mapping
         z = torch.randn([2, batch.size, settings.z_dim], generator=draw("z"))
         z = self._to_device(torch.stack([batch.rows(z[0]), batch.rows(z[1])]))
@@ -168,7 +168,7 @@ class GanStep:
             self._code_sums, self._codes_index = {}, draw.index
         # A part that is done again, in smaller pieces, replaces what it said before.
         self._code_sums[int(batch.positions[0])] = codes.float().sum(0)
-        real, fake = real_logits.detach().float(), fake_logits.detach().float()
+        real = real_logits.detach().float()
         if self.augment is not None:
             self.augment.saw(real)
         loss = discriminator_loss(real_logits.float(), fake_logits.float())
@@ -203,7 +203,7 @@ class Real:
 
 
 def frozen_parameters(generator, discriminator, settings):
-    """Yields the parameters that --freezeM (first layers of the mapping) and --freezeE (label embeddings) hold still."""
+    """Yields the parameters that --freezeM (first layers of the mapping) and --freezeE (label embeddings) hold."""
     for layer in range(min(settings.freeze_mapping, generator.mapping.num_layers)):
         yield from getattr(generator.mapping, f"fc{layer}").parameters()
     if settings.freeze_embed:

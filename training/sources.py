@@ -57,7 +57,7 @@ class Store:
 
 def too_many(bad, most):
     """Returns the ValueError for more damaged items than may be skipped."""
-    return ValueError(f"{len(bad)} items of the dataset are damaged, {most} may be skipped (--skip-corrupt); the first: "
+    return ValueError(f"{len(bad)} items of the dataset are damaged, {most} may be passed over (--skip-corrupt): "
                       f"{next(iter(bad.values()))}")
 
 
@@ -129,9 +129,13 @@ class Faces:
         classes = {}
         for k in order:
             classes.setdefault(tuple(self.labels[k]), []).append(k)
-        keys = sorted(classes, reverse=True)  # one-hot rows: class 0 first
-        return [classes[keys[row % len(keys)]][(row // len(keys) * columns + column) % len(classes[keys[row % len(keys)]])]
-                for row in range(rows) for column in range(columns)]
+        members = [classes[label] for label in sorted(classes, reverse=True)]  # one-hot rows: class 0 first
+        shown = []
+        for row in range(rows):
+            turn, number = divmod(row, len(members))
+            mine = members[number]
+            shown += [mine[(turn * columns + column) % len(mine)] for column in range(columns)]
+        return shown
 
     def pictures(self, places):  # -> uint8 [N, C, H, W]
         """Returns faces by their places."""
@@ -182,7 +186,8 @@ class Voices:
         random = numpy_stream(self.seed, "voice", position)
         length_s = self.crop_s
         if self.crop_most_s > self.crop_s:
-            length_s += (self.crop_most_s - self.crop_s) * numpy_stream(self.seed, "length", position // self.batch).random()
+            share = numpy_stream(self.seed, "length", position // self.batch).random()
+            length_s += (self.crop_most_s - self.crop_s) * share
         k, clip = self.stores["voices"].get(self.order[position])
         size = int(length_s * self.rate_hz)
         if self.augment is None:

@@ -56,7 +56,9 @@ def whitening(generator, *, num_samples=20000, seed=0):  # -> [D, D]
     """
     z = torch.randn([num_samples, generator.z_dim], generator=stream(seed, "whitening"))
     device = next(generator.parameters()).device
-    c = torch.eye(generator.c_dim, device=device)[torch.arange(num_samples) % generator.c_dim] if generator.c_dim else None
+    c = None
+    if generator.c_dim:  # all labels in turn
+        c = torch.eye(generator.c_dim, device=device)[torch.arange(num_samples) % generator.c_dim]
     variances, directions = torch.linalg.eigh(torch.cov(generator.mapping(z.to(device), c)[:, 0].T))
     return directions / variances.clamp_min(1e-4 * variances.max()).sqrt()
 
@@ -109,9 +111,8 @@ class VoiceStep:
             truth = self.truth[batch.people]
             terms["trait"] = settings.trait_weight, (self.probe(images) - truth).square().mean()
         if self.discriminator is not None and settings.realism_weight:
-            c = None
-            if self.discriminator.c_dim:
-                c = torch.full([len(images), self.discriminator.c_dim], 1 / self.discriminator.c_dim, device=images.device)
+            c_dim = self.discriminator.c_dim
+            c = torch.full([len(images), c_dim], 1 / c_dim, device=images.device) if c_dim else None
             terms["realism"] = settings.realism_weight, generator_loss(self.discriminator(images, c))
         if self.terms is not None:
             terms |= self.terms.loss(images=images, ws=ws, embeddings=embeddings, batch=batch, draw=draw)
