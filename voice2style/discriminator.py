@@ -28,7 +28,8 @@ class DiscriminatorSettings:
 
     channels: one width per resolution 4, 8, .. img_resolution. cmap_dim None: C_4. mbstd_group_size None: the whole
     batch is one group. mbstd_num_channels 0: no batch statistics. freeze_layers: so many layers, counted from the
-    picture, never train (Freeze-D). fp16 and const_shape as in GeneratorSettings.
+    picture, never train (Freeze-D). num_people: so many identities are told apart by a classifier on the same trunk (0:
+    there is none). fp16 and const_shape as in GeneratorSettings.
     """
 
     img_resolution: int
@@ -51,6 +52,7 @@ class DiscriminatorSettings:
     resample_filter: tuple[float, ...] = DEFAULT_FILTER
     const_shape: tuple[int, int] = (4, 4)
     freeze_layers: int = 0
+    num_people: int = 0
 
     def __post_init__(self):
         for name in ("channels", "resample_filter", "const_shape"):
@@ -61,6 +63,8 @@ class DiscriminatorSettings:
         if self.mbstd_num_channels and self.channels[0] % self.mbstd_num_channels:
             raise ValueError(f"mbstd_num_channels is {self.mbstd_num_channels}; allowed: 0 or a divisor of "
                              f"{self.channels[0]}")
+        if self.num_people < 0 or self.num_people == 1:
+            raise ValueError(f"num_people is {self.num_people}; allowed: 0 (no classifier), or 2 or more to tell apart")
 
 
 class DiscriminatorBlock(nn.Module):
@@ -136,8 +140,25 @@ class DiscriminatorEpilogue(nn.Module):
             return (x * cmap).sum(1, keepdim=True) / math.sqrt(cmap.shape[1])
 
 
+class IdentityClassifier(nn.Module):
+    """Whose face is it, from the trunk's last activations; never in 16 bits. It sees no batch statistics.
+
+    As in voice2face (Wen, Singh, Raj 2019) it shares the discriminator's convolutions and has its own last layers.
+    """
+
+    def __init__(self, settings):
+        super().__init__()
+        channels, (height, width) = settings.channels[0], settings.const_shape
+        self.fc = Dense(channels * height * width, channels, activation=settings.activation)
+        self.out = Dense(channels, settings.num_people)
+
+    def forward(self, x):  # [N, C, 4, 4] -> [N, num_people]
+        with autocast_off(x):
+            return self.out(self.fc(x.to(self.out.weight.dtype).flatten(1)))
+
+
 class Discriminator(nn.Module):
-    """Blocks b1024, b512, .. b8 of half the size each, then the epilogue b4."""
+    """Blocks b1024, b512, .. b8 of half the size each, then the epilogue b4, and beside it the identity classifier."""
 
     def __init__(self, settings):
         super().__init__()
@@ -158,9 +179,25 @@ class Discriminator(nn.Module):
                 lr_multiplier=settings.mapping_lr_multiplier, activation=settings.mapping_activation,
                 embed_features=settings.embed_features, layer_features=settings.layer_features)
         self.b4 = DiscriminatorEpilogue(settings, cmap_dim)
+        if settings.num_people:  # last, so that everything before draws the same initial values with and without it
+            self.classifier = IdentityClassifier(settings)
 
     def forward(self, img, c=None, force_fp32=False):
         """Return logits [N, 1] for pictures img [N, img_channels, H, W] and labels c [N, c_dim]."""
+        return self._realness(*self._trunk(img, c, force_fp32), c)
+
+    def judge(self, img, c=None, force_fp32=False):
+        """Return logits [N, 1] as forward does, and logits [N, num_people] of the identities, from one look."""
+        if not self.settings.num_people:
+            raise ValueError("this discriminator has no identity classifier; build it with num_people of 2 or more")
+        x, img = self._trunk(img, c, force_fp32)
+        return self._realness(x, img, c), self.classifier(x)
+
+    def _realness(self, x, img, c):
+        return self.b4(x, img, self.mapping(None, c) if self.c_dim else None)
+
+    def _trunk(self, img, c, force_fp32):
+        """Return the activations that the epilogue and the classifier read, and what is left of the picture."""
         height, width = (side * self.img_resolution // 4 for side in self.settings.const_shape)
         if img.ndim != 4 or img.shape[1:] != (self.img_channels, height, width):
             raise ValueError(f"pictures of shape {list(img.shape)}; "
@@ -170,4 +207,4 @@ class Discriminator(nn.Module):
         img, x = img.to(self.b4.out.weight.dtype), None
         for resolution in self.block_resolutions:
             x, img = getattr(self, f"b{resolution}")(x, img, force_fp32)
-        return self.b4(x, img, self.mapping(None, c) if self.c_dim else None)
+        return x, img

@@ -37,6 +37,8 @@ def num_values(settings):
         found += 2 * area * sum(4**k for k in range(len(widths))) * s.use_noise
     else:
         found += widths[0] * (widths[0] * area + 9 * s.mbstd_num_channels)
+        if s.num_people:
+            found += widths[0] * (widths[0] * area + s.num_people)
     if hasattr(s, "w_dim") or s.c_dim:
         inner = s.layer_features or w_dim
         embedded = (s.embed_features or w_dim) if s.c_dim else 0

@@ -46,6 +46,8 @@ def write(bundle, paths):
             notes.append(f"D is left out, rosinality has no such discriminator: {'; '.join(reasons)}")
         else:
             contents["d"] = discriminator_names(bundle.part("D"), bundle.settings["D"])
+            if bundle.settings["D"].num_people:
+                notes.append("the identity classifier of D is left out, rosinality's has none")
     if "G_ema.mapping.w_avg" in bundle.tensors:
         contents["latent_avg"] = bundle.tensors["G_ema.mapping.w_avg"].clone()
     else:

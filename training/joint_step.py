@@ -1,0 +1,207 @@
+"""One iteration of the whole method: voice -> W+ -> face against discriminator and identity classifier.
+
+G main (with all rows of losses/terms.py), path length (lazy, only when the generator trains), D main with the
+classifier's cross-entropy on real faces, R1 (lazy), moving averages. Every batch pairs voices with real faces of the
+same people.
+"""
+
+import contextlib
+import copy
+
+import torch
+
+from torch_utils.distributed import sum_across_ranks
+from torch_utils.random_streams import stream
+from training.ema import ema_beta, update_ema
+from training.losses.adversarial import discriminator_loss
+from training.losses.path_length import path_length_loss, path_lengths
+from training.losses.r1 import r1_loss
+from training.losses.terms import WeighedTerms, total
+from training.phases import Phase
+from voice2style.discriminator import Discriminator
+from voice2style.pipeline import VoiceToFace
+
+JOINT_TERMS = {"realism": 1.0, "identity": 1.0, "identity_real": 1.0, "w_avg": 0.1, "spread": 4.0}
+
+
+def with_classifier(discriminator, num_people, *, seed):
+    """Returns a discriminator with the same weights and a fresh classifier of `num_people` identities on its trunk."""
+    import dataclasses
+
+    if num_people < 2:
+        raise ValueError(f"{num_people} person cannot be told apart from others; --task joint needs two or more people "
+                         "with voice and faces in the training split.")
+    settings = dataclasses.replace(discriminator.settings, num_people=num_people)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream(seed, "identity classifier").initial_seed())
+        grown = Discriminator(settings)
+    kept = discriminator.state_dict()
+    fresh = {name: value for name, value in grown.state_dict().items() if name.startswith("classifier.")}
+    grown.load_state_dict({**kept, **fresh} if not discriminator.settings.num_people else
+                          {**{name: value for name, value in kept.items() if not name.startswith("classifier.")}, **fresh})
+    return grown
+
+
+def lazy_adam_groups(groups, betas):
+    """Returns one Adam over [(parameters, lr, interval or None)]: groups of a lazy regulariser get its correction."""
+    found = []
+    for parameters, lr, interval in groups:
+        share = 1.0 if interval is None else interval / (interval + 1)
+        found.append({"params": list(parameters), "lr": lr * share, "betas": tuple(beta**share for beta in betas)})
+    return torch.optim.Adam(found, eps=1e-8)
+
+
+class JointStep:
+    """Networks, optimisers and running means; `phases(index)` is what iteration `index` does (see training/phases.py).
+
+    `model`: a VoiceToFace; `discriminator`: one with an identity classifier; `equipment`: of losses/equipment.py, with
+    `mean_codes` and `whitening`. `augment`: (images, draw, batch) -> images for whatever D sees, with `saw(logits)`,
+    `finish(batch size)`, `state()` and `restore()`. `change_waves`: (waves, draw, batch) -> waves. `masks`: a
+    FeatureMasks. Reads of `settings`: lr, g_lr, d_lr, betas, gamma, r1_interval, pl_interval, pl_weight, pl_decay,
+    train_generator, precision, terms.
+    """
+
+    def __init__(self, model, discriminator, equipment, settings, *, augment=None, change_waves=None, masks=None,
+                 ema_kimg=10.0, ema_rampup=0.05):
+        self.model, self.D, self.settings, self.equipment = model, discriminator, settings, equipment
+        self.augment, self.change_waves, self.masks = augment, change_waves, masks
+        self.ema_kimg, self.ema_rampup, self.device = ema_kimg, ema_rampup, model.device
+        self.terms = WeighedTerms({**JOINT_TERMS, **settings.terms}, equipment, sides=("G", "D"))
+        model.generator.requires_grad_(False)
+        self.average = VoiceToFace(model.frontend, copy.deepcopy(model.encoder).eval(), copy.deepcopy(
+            model.generator) if settings.train_generator else model.generator, model.card).eval().requires_grad_(False)
+        self.networks = {"encoder": model.encoder, **self.terms.networks, "D": discriminator,
+                         "encoder_ema": self.average.encoder}
+        heard = [parameter for name in ("encoder", *self.terms.networks)
+                 for parameter in self.networks[name].parameters()]
+        groups = [(heard, settings.lr, None)]
+        if settings.train_generator:
+            self.networks |= {"G": model.generator, "G_ema": self.average.generator}
+            lazy = settings.pl_interval if settings.pl_weight else None
+            groups.append((model.generator.synthesis.parameters(), settings.g_lr, lazy))
+        self.optimisers = {"G": lazy_adam_groups(groups, settings.betas), "D": lazy_adam_groups(
+            [(discriminator.parameters(), settings.d_lr, settings.r1_interval if settings.gamma else None)],
+            settings.betas)}
+        # Voices give codes; nothing here asks the mapping network, so it stays.
+        self.frozen = {id(parameter) for parameter in model.generator.mapping.parameters()}
+        self.pl_mean = torch.zeros([], device=self.device)
+        self._lengths_mean = self._next_pl_mean = None
+
+    def phases(self, index):
+        """Returns the phases of iteration `index`, the regularisers only when they are due."""
+        settings = self.settings
+        trained = ("encoder", *self.terms.networks, *(("G",) if settings.train_generator else ()))
+        found = [Phase("Gmain", "G", trained, self._g_main)]
+        if settings.train_generator and settings.pl_weight and index % settings.pl_interval == 0:
+            found.append(Phase("Greg", "G", ("G",), self._g_path_length, share=0.5, prepare=self._measure_lengths,
+                               collective=True))
+        found.append(Phase("Dmain", "D", ("D",), self._d_main))
+        if settings.gamma and index % settings.r1_interval == 0:
+            found.append(Phase("Dreg", "D", ("D",), self._d_r1))
+        return found
+
+    def finish(self, index, batch_size):
+        """Moves the averages, the mean path length and the strength of augmentation after the optimisers' steps."""
+        beta = ema_beta(batch_size, ema_kimg=self.ema_kimg, seen_images=(index + 1) * batch_size,
+                        rampup=self.ema_rampup)
+        update_ema(self.average.encoder, self.model.encoder, beta)
+        if self.settings.train_generator:
+            update_ema(self.average.generator, self.model.generator, beta)
+        if self._next_pl_mean is not None:
+            self.pl_mean, self._next_pl_mean, self._lengths_mean = self._next_pl_mean, None, None
+        if self.augment is not None:
+            self.augment.finish(batch_size)
+
+    def state(self):
+        """Returns what a later run needs beside networks and optimisers."""
+        return {"pl_mean": self.pl_mean, "augment": None if self.augment is None else self.augment.state()}
+
+    def restore(self, state):
+        """Takes back what `state()` returned."""
+        self.pl_mean = state["pl_mean"].to(self.device)
+        if self.augment is not None and state["augment"] is not None:
+            self.augment.restore(state["augment"])
+
+    def _autocast(self):
+        if self.settings.precision != "bf16":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def _hear(self, batch, draw):  # -> ws [n, L, D], embeddings [n, E]
+        """Returns codes and embeddings of the voices, changed as in training."""
+        waves = batch.waves if self.change_waves is None else self.change_waves(batch.waves, draw, batch)
+        features = self.model.frontend(waves)
+        if self.masks is not None:
+            features = self.masks(features, draw("masks"), batch=batch)
+        embeddings = self.model.encoder.train().embed(features)
+        return self.model.mean_codes() + self.model.encoder.offsets(embeddings), embeddings
+
+    def _judge(self, images, batch, draw):  # -> [n, 1], [n, P]
+        """Returns what D and its classifier say of pictures as they see them."""
+        images = images if self.augment is None else self.augment(images, draw, batch)
+        return self.D.judge(images, batch.labels if self.D.c_dim else None)
+
+    def _g_main(self, batch, draw):
+        with self._autocast():
+            ws, embeddings = self._hear(batch, draw)
+            images = self.model.synthesis(ws)
+            logits, person_logits = self._judge(images, batch, draw)
+        loss, stats = total(self.terms.loss(
+            batch=batch, draw=draw, images=images, ws=ws.float(), embeddings=embeddings.float(), logits=logits,
+            person_logits=person_logits))
+        right = (person_logits.detach().argmax(1) == batch.people).float().mean()
+        scores = logits.detach().float()
+        return loss, {**stats, "Loss/G/loss": loss.detach(), "Loss/scores/fake": scores.mean(),
+                      "Loss/signs/fake": scores.sign().mean(), "Loss/accuracy/fake": right}
+
+    def _lengths(self, batch, draw):
+        with torch.no_grad():
+            ws, _ = self._hear(batch, draw)
+        ws = ws.detach().requires_grad_(True)
+        images = self.model.synthesis(ws)
+        noise = torch.randn([batch.size, *images.shape[1:]], generator=draw("path"))
+        return path_lengths(images, ws, batch.rows(noise).to(self.device))
+
+    def _set_lengths_mean(self, lengths, size):
+        self._lengths_mean = sum_across_ranks(lengths.detach().sum()) / max(round(size * 0.5), 1)
+
+    def _measure_lengths(self, parts, draw):
+        self._set_lengths_mean(torch.cat([self._lengths(part, draw).detach() for part in parts]), parts[0].size)
+
+    def _g_path_length(self, batch, draw):
+        settings = self.settings
+        lengths = self._lengths(batch, draw) if len(batch) else torch.zeros([0], device=self.device)
+        if self._lengths_mean is None:
+            self._set_lengths_mean(lengths, batch.size)
+        if not len(batch):
+            return None, {}
+        loss, self._next_pl_mean = path_length_loss(lengths, self.pl_mean, decay=settings.pl_decay,
+                                                    weight=settings.pl_weight, batch_mean=self._lengths_mean)
+        return loss * settings.pl_interval, {"Loss/pl_penalty": lengths.detach().mean(), "Loss/G/reg": loss.detach()}
+
+    def _d_main(self, batch, draw):
+        with self._autocast():
+            with torch.no_grad():
+                images = self.model.synthesis(self._hear(batch, draw)[0])
+            fake_logits, _ = self._judge(images, batch, draw)
+            real_logits, person_logits = self._judge(batch.images, batch, _of_reals(draw))
+        real = real_logits.detach().float()
+        if self.augment is not None:
+            self.augment.saw(real)
+        loss = discriminator_loss(real_logits.float(), fake_logits.float())
+        extra, stats = total(self.terms.loss(batch=batch, draw=draw, side="D", person_logits=person_logits))
+        right = (person_logits.detach().argmax(1) == batch.people).float().mean()
+        return loss + extra, {**stats, "Loss/D/loss": loss.detach(), "Loss/scores/real": real.mean(),
+                              "Loss/signs/real": real.sign().mean(), "Loss/accuracy/real": right}
+
+    def _d_r1(self, batch, draw):
+        inputs = batch.images.detach().clone().requires_grad_(True)
+        logits, _ = self._judge(inputs, batch, _of_reals(draw))
+        loss = r1_loss(logits, inputs, gamma=self.settings.gamma)
+        return loss * self.settings.r1_interval, {"Loss/r1_penalty": loss.detach() / (self.settings.gamma / 2),
+                                                  "Loss/D/reg": loss.detach()}
+
+
+def _of_reals(draw):
+    """Returns the streams of a phase for real pictures, so that they are not augmented as the drawn ones are."""
+    return lambda *names: draw("real", *names)
