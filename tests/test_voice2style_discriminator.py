@@ -75,6 +75,33 @@ def test_labels_enter_as_a_projection():
     torch.testing.assert_close(bare(None, c), normalize_2nd_moment(bare.embed(c)))
 
 
+def test_a_classifier_on_the_trunk_changes_nothing_else():
+    images = random(4, 3, 16, 16)
+    for changes in ({}, {"c_dim": 3}):
+        labels = random(4, 3) if changes else None
+        plain, headed = build(**changes), build(num_people=5, **changes)
+        assert set(headed.state_dict()) - set(plain.state_dict()) == {
+            "classifier.fc.weight", "classifier.fc.bias", "classifier.out.weight", "classifier.out.bias"}
+        assert torch.equal(headed(images, labels), plain(images, labels))  # also the same initial values
+        logits, people = headed.judge(images, labels)
+        assert torch.equal(logits, plain(images, labels)) and people.shape == (4, 5)
+        alone = headed.judge(images[:1], None if labels is None else labels[:1])[1]
+        assert torch.allclose(alone, people[:1], atol=1e-5)  # it sees no batch statistics
+        again = build(seed=1, num_people=5, **changes)
+        again.load_state_dict(headed.state_dict())
+        assert torch.equal(again.judge(images, labels)[1], people)
+    with pytest.raises(ValueError, match="this discriminator has no identity classifier"):
+        build().judge(images)
+    with pytest.raises(ValueError, match="num_people is 1; allowed: 0"):
+        build(num_people=1)
+
+
+def test_the_classifier_trains_the_trunk():
+    network = build(num_people=5)
+    torch.nn.functional.cross_entropy(network.judge(random(4, 3, 16, 16))[1], torch.arange(4)).backward()
+    assert network.b16.conv0.weight.grad.abs().max() > 0 and network.b4.out.weight.grad is None
+
+
 def test_frozen_layers_are_the_first_and_keep_their_names():
     free, frozen = build(), build(freeze_layers=5)
     assert set(free.state_dict()) == set(frozen.state_dict())

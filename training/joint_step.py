@@ -7,6 +7,7 @@ same people.
 
 import contextlib
 import copy
+import dataclasses
 
 import torch
 
@@ -26,8 +27,6 @@ JOINT_TERMS = {"realism": 1.0, "identity": 1.0, "identity_real": 1.0, "w_avg": 0
 
 def with_classifier(discriminator, num_people, *, seed):
     """Returns a discriminator with the same weights and a fresh classifier of `num_people` identities on its trunk."""
-    import dataclasses
-
     if num_people < 2:
         raise ValueError(f"{num_people} person cannot be told apart from others; --task joint needs two or more people "
                          "with voice and faces in the training split.")
@@ -36,9 +35,8 @@ def with_classifier(discriminator, num_people, *, seed):
         torch.manual_seed(stream(seed, "identity classifier").initial_seed())
         grown = Discriminator(settings)
     kept = discriminator.state_dict()
-    fresh = {name: value for name, value in grown.state_dict().items() if name.startswith("classifier.")}
-    grown.load_state_dict({**kept, **fresh} if not discriminator.settings.num_people else
-                          {**{name: value for name, value in kept.items() if not name.startswith("classifier.")}, **fresh})
+    grown.load_state_dict({name: fresh if name.startswith("classifier.") else kept[name]
+                           for name, fresh in grown.state_dict().items()})
     return grown
 
 
@@ -63,6 +61,8 @@ class JointStep:
 
     def __init__(self, model, discriminator, equipment, settings, *, augment=None, change_waves=None, masks=None,
                  ema_kimg=10.0, ema_rampup=0.05):
+        if not discriminator.settings.num_people:
+            raise ValueError("the joint step needs a discriminator with an identity classifier; see with_classifier")
         self.model, self.D, self.settings, self.equipment = model, discriminator, settings, equipment
         self.augment, self.change_waves, self.masks = augment, change_waves, masks
         self.ema_kimg, self.ema_rampup, self.device = ema_kimg, ema_rampup, model.device

@@ -67,7 +67,7 @@ QUIET = VoiceAugmentSettings(noise_chance=0.0, tempo_chance=0.0, gain_chance=0.0
 
 
 class VoiceAugment:
-    """`augment(wave, rng, sample_rate_hz)` -> wave, as in a loader's worker: nothing but numpy, no global state.
+    """`augment(wave, rng, sample_rate_hz)` -> wave, in a loader's worker too: nothing but numpy, no global state.
 
     With `num_samples` the result has exactly so many: a stretch long enough for the new tempo is cut out at random,
     changed, and cut to length. `babble` are other clips, needed for the noise of that name.
@@ -79,7 +79,8 @@ class VoiceAugment:
             raise ValueError("noise of kind babble needs clips of other voices to be made of; give some, or leave it "
                              "out of noises")
 
-    def __call__(self, wave, rng, sample_rate_hz, *, num_samples=None):  # [S] -> [num_samples] or of another length
+    def augment(self, wave, rng, sample_rate_hz, *, num_samples=None):  # [S] -> [num_samples] or of another length
+        """Returns the wave changed as the settings say; ValueError for anything but one mono clip."""
         settings = self.settings
         wave = np.asarray(wave, np.float32)
         if wave.ndim != 1 or len(wave) == 0:
@@ -108,6 +109,8 @@ class VoiceAugment:
             wave = changes.limit_band(wave, rng.uniform(*settings.low_hz), rng.uniform(*settings.high_hz), **rate)
         gain_db = self._drawn(rng, settings.gain_chance, -settings.gain_db, settings.gain_db, otherwise=0.0)
         return changes.change_gain(wave, gain_db) if gain_db else wave
+
+    __call__ = augment
 
     def crop_samples(self, rng, sample_rate_hz):
         """Returns a length drawn from `crop_s`, in samples: draw it once a batch, so that its clips fit together."""
