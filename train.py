@@ -88,7 +88,9 @@ _OBJECTIVES = [
     click.option("--gamma", type=click.FloatRange(min=0), help="Weight of R1."),
     click.option("--glr", type=click.FloatRange(min=0, min_open=True), help="Learning rate of G."),
     click.option("--dlr", type=click.FloatRange(min=0, min_open=True), help="Learning rate of D."),
-    click.option("--term", multiple=True, metavar="NAME=WEIGHT", help="A further objective; may be given again."),
+    click.option("--term", multiple=True, metavar="NAME=WEIGHT",
+                 help="An objective by its name in training/losses/terms.py; may be given again (voice, joint)."),
+    click.option("--perceptual", help="For the terms that compare pictures: pixels, or a file of weights."),
     click.option("--probe", help="Trait probe that the voice path learns from."),
     click.option("--codes", help="Known W+ codes of the dataset's faces."),
     click.option("--recogniser", help="Face recogniser for the identity terms: .safetensors or ONNX."),
@@ -116,9 +118,10 @@ def main(**options):
     from torch_utils import distributed
     from torch_utils.allocator import keep_freed_memory
     from torch_utils.devices import pick_device
-    from training.configure import check_gpus, configure, default_cfg, describe, parse_terms, run_settings
+    from training.configure import check_gpus, configure, default_cfg, describe, run_settings
     from training.dataset import Dataset
     from training.launch import build_operations, launch
+    from training.losses.terms import parse_terms
 
     keep_freed_memory()
     device, task = str(pick_device(options["device"])), options["task"]
@@ -168,7 +171,7 @@ def _inputs(task, options):
         return {}
     if options["network"] is None:
         raise click.UsageError(f"--task {task} needs --network, the checkpoint with the generator.")
-    given = {name: options[name] for name in ("network", "probe", "codes", "recogniser")}
+    given = {name: options[name] for name in ("network", "probe", "codes", "recogniser", "perceptual")}
     if task == "voice" and not any(given[name] for name in ("probe", "codes", "recogniser")) and not options["term"]:
         raise click.UsageError("--task voice needs something to learn from: --probe, the trait reader made by --task "
                                "probe, --codes, --recogniser or --term.")

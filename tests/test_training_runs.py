@@ -34,14 +34,19 @@ def make_world(path, resolution, *more):
     return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def faces16(tmp_path_factory):
     return make_world(tmp_path_factory.mktemp("faces") / "faces16.zip", 16, "--clips-per=0")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def pairs64(tmp_path_factory):
     return make_world(tmp_path_factory.mktemp("pairs") / "pairs64.zip", 64, "--clips-per=1")
+
+
+@pytest.fixture(scope="session")
+def pairs16(tmp_path_factory):
+    return make_world(tmp_path_factory.mktemp("pairs16") / "pairs16.zip", 16, "--clips-per=1")
 
 
 def run_gan(outdir, data, settings=TINY, **more):

@@ -161,21 +161,6 @@ def check_gpus(gpus, device):
         raise ValueError(f"--gpus={gpus} is for CUDA GPUs, or for --device=cpu; --device={device} has one.")
 
 
-def parse_terms(words):
-    """Returns {name: weight} of `name=weight` words; ValueError for anything else."""
-    found = {}
-    for word in words:
-        name, equals, text = word.partition("=")
-        try:
-            weight = float(text)
-        except ValueError:
-            weight = float("nan")
-        if not equals or not name or not 0 <= weight < float("inf"):
-            raise ValueError(f'--term "{word}" is not name=weight, such as latent=1.')
-        found[name.strip()] = weight
-    return found
-
-
 def describe(options, settings, *, task, cfg, gpus):
     """Returns the ending of the run folder's name, for published rows in the published grammar."""
     stem = pathlib.Path(options["data"]).stem

@@ -8,7 +8,7 @@ from torch_utils.distributed import sum_across_ranks
 from torch_utils.random_streams import numpy_stream
 from training.ema import ema_beta, update_ema
 from training.losses.adversarial import discriminator_loss, generator_loss
-from training.losses.path_length import path_lengths
+from training.losses.path_length import path_length_loss, path_lengths
 from training.losses.r1 import r1_loss
 from training.phases import Phase
 
@@ -27,16 +27,6 @@ def per_sample(draw, name, batch, device):
         generator.manual_seed(draw(name, place).initial_seed())
         generators.append(generator)
     return generators
-
-
-def path_penalty(lengths, mean, batch_mean, *, decay):  # [n], [], [] -> [n]
-    """Returns (length - a)², a = mean + decay·(batch_mean - mean), with the gradient also through batch_mean.
-
-    `batch_mean` comes as a plain number because other samples of the batch may lie on other ranks or in other parts;
-    the second term has the value 0 and the gradient that the mean would have carried.
-    """
-    moved = mean + decay * (batch_mean - mean)
-    return (lengths - moved).square() - 2 * decay * (batch_mean - moved) * (lengths - lengths.detach())
 
 
 class GanStep:
@@ -140,21 +130,21 @@ class GanStep:
 
     def _set_lengths_mean(self, total, size):
         self._lengths_mean = sum_across_ranks(total) / max(round(size * 0.5), 1)
-        self._next_pl_mean = self.pl_mean + self.settings.pl_decay * (self._lengths_mean - self.pl_mean)
 
     def _measure_lengths(self, parts, draw):
         self._set_lengths_mean(sum(self._lengths(part, draw, apart=True).detach().sum() for part in parts),
                                parts[0].size)
 
     def _g_path_length(self, batch, draw):
-        settings, whole = self.settings, self._lengths_mean is None
+        settings, whole = self.settings, self._lengths_mean is None  # else prepared, from all parts
         lengths = self._lengths(batch, draw, apart=False) if len(batch) else torch.zeros([0], device=self.device)
         if whole:
             self._set_lengths_mean(lengths.detach().sum(), batch.size)
-        if not len(batch):
+        if not len(batch):  # this rank holds no sample of the phase, but the same mean
+            self._next_pl_mean = self.pl_mean + settings.pl_decay * (self._lengths_mean - self.pl_mean)
             return None, {}
-        loss = path_penalty(lengths, self.pl_mean, self._lengths_mean, decay=settings.pl_decay).mean()
-        loss = loss * settings.pl_weight
+        loss, self._next_pl_mean = path_length_loss(lengths, self.pl_mean, decay=settings.pl_decay,
+                                                    weight=settings.pl_weight, batch_mean=self._lengths_mean)
         return loss * settings.pl_interval, {"Loss/pl_penalty": lengths.detach().mean(), "Loss/G/reg": loss.detach()}
 
     def _d_main(self, batch, draw):

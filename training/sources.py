@@ -148,7 +148,7 @@ class Voices:
     Speech only, pauses left out as in inference. The crops of one batch of `batch` samples are of one length, drawn for
     it between `crop_s` and `crop_most_s`; a short clip is repeated. With `faces`, a face of the same person comes
     along ("images"); with `codes` ({path of a face: [L, D]}), that face has known codes ("codes"). `augment`: changes
-    of the voice, `augment(wave, rng, sample_rate_hz) -> wave`.
+    of the voice, `augment(wave, rng, sample_rate_hz, num_samples=) -> wave`.
     """
 
     def __init__(self, dataset, split="train", *, crop_s, seed, batch=1, crop_most_s=None, faces=None, codes=None,
@@ -192,9 +192,9 @@ class Voices:
         size = int(length_s * self.rate_hz)
         if self.augment is None:
             wave = crop(clip, size, random.random())
-        else:  # a little more first: a faster voice is a shorter one
-            wave = self.augment(crop(clip, size + size // 4, random.random()), random, self.rate_hz)
-            wave = crop(np.asarray(wave, np.float32), size, random.random(), scale=1.0)
+        else:
+            clip = clip.astype(np.float32) / np.float32(_PCM)
+            wave = np.asarray(self.augment(clip, random, self.rate_hz, num_samples=size), np.float32)
         person = self.rows[k]["person"]
         sample = {"waves": wave, "people": np.int64(self.number_of[person])}
         if self.faces is not None:

@@ -1,5 +1,7 @@
 """Voice training: the audio processor onto W+ with the generator frozen, from a run folder that can be continued."""
 
+import functools
+
 import numpy as np
 import torch
 
@@ -12,13 +14,15 @@ from torch_utils.images import grid, to_float, to_hwc, to_uint8, write_png
 from torch_utils.random_streams import stream
 from training.dataset import Dataset
 from training.loop import Loop, Task
+from training.losses.equipment import equip
+from training.losses.terms import WeighedTerms, check_weights, needs_of
 from training.probe_loop import trait_table
 from training.run_folder import RunFolder
 from training.settings import RunSettings
 from training.snapshot_metrics import measure_snapshot
 from training.sources import Faces, Voices
 from training.viewing import same_file
-from training.voice_step import VoiceStep
+from training.voice_step import VoiceStep, voice_weights
 from voice2style.audio import AudioSettings, FrontEnd
 from voice2style.card import Card, Part
 from voice2style.discriminator import Discriminator, DiscriminatorSettings
@@ -68,16 +72,14 @@ def voice_augmentation(settings):
         return None
     from training.voice_augment import VoiceAugment, VoiceAugmentSettings
 
-    return VoiceAugment(VoiceAugmentSettings()).augment
+    return VoiceAugment(VoiceAugmentSettings(snr_db=settings.noise_snr_db))
 
 
-def face_source(dataset, settings, skip_corrupt, *, mirror=False):
-    """Returns the Faces that go with the voices, in the size that they have; None for a dataset without faces."""
-    rows = dataset.faces("train")
-    if not rows:
-        return None
-    side = dataset.card.get("resolution") or len(dataset.read_face(rows[0]))
-    return Faces(dataset, resolution=side, seed=settings.seed, mirror=mirror, skip_corrupt=skip_corrupt)
+def face_source(dataset, settings, skip_corrupt, *, resolution, mirror=False):
+    """Returns the Faces that go with the voices; ValueError when the dataset has none, or of another size."""
+    if not dataset.faces("train"):
+        raise ValueError(f'"{dataset.path}" has no faces in the split "train"; these objectives compare with faces.')
+    return Faces(dataset, resolution=resolution, seed=settings.seed, mirror=mirror, skip_corrupt=skip_corrupt)
 
 
 def voice_source(dataset, settings, run, *, faces=None, codes=None, split="train"):
@@ -90,16 +92,16 @@ def voice_source(dataset, settings, run, *, faces=None, codes=None, split="train
 
 
 def train_voice(settings, *, network, probe=None, data, outdir, desc, command="", device="cpu", codes=None,
-                recogniser=None, run=None):
+                recogniser=None, perceptual=None, run=None):
     """Trains for `settings.steps` iterations, going on after a stop; returns the path of the model.
 
     `network`: any readable checkpoint. What the voice path learns from: `probe` (traits), `codes` (a file of known W+
     codes), `recogniser` (faces of the same person), and `settings.terms`. `run`: RunSettings.
     """
     run = run or RunSettings()
-    options = {"task": "voice", "settings": to_dict(settings), "data": str(data), "network": str(network),
-               "probe": probe and str(probe), "codes": codes and str(codes),
-               "recogniser": recogniser and str(recogniser)}
+    files = {"network": network, "probe": probe, "codes": codes, "recogniser": recogniser, "perceptual": perceptual}
+    options = {"task": "voice", "settings": to_dict(settings), "data": str(data),
+               **{name: value and str(value) for name, value in files.items()}}
     folder = RunFolder(outdir, desc, options, notes={"run": to_dict(run), "command": command}, latest=run.resume_latest,
                        keep_states=run.keep_states)
     device = distributed.start(device)
@@ -107,34 +109,65 @@ def train_voice(settings, *, network, probe=None, data, outdir, desc, command=""
         dataset = Dataset(data)
         judge = None if probe is None else load_probe(probe, device=device)
         model, discriminator = build_model(settings, network)
+        model.to(device)
+        discriminator = discriminator and discriminator.to(device)
+        weights = voice_weights(settings, probe=probe, discriminator=discriminator, codes=codes, recogniser=recogniser)
+        check_weights(weights)
         _describe(model, dataset, settings, command, judge)
-        known = None
-        if codes is not None:
-            from training.codes import load_codes
-
-            known = load_codes(codes)
-        wants_faces = bool(settings.terms) or codes is not None or recogniser is not None
-        voices = voice_source(dataset, settings, run, codes=known,
-                              faces=face_source(dataset, settings, run.skip_corrupt) if wants_faces else None)
-        if wants_faces and len(voices.people) < 2:
-            raise ValueError(f'"{data}" has one person with voice and face; identity terms need two or more.')
+        faces = _faces_for(weights, dataset, settings, model, run)
+        voices = voice_source(dataset, settings, run, codes=known_codes(codes), faces=faces)
         unseen = voice_source(dataset, settings, run, split="val") if dataset.voices("val") else None
         folder.say(f"Num voices: {len(voices)} for training, {0 if unseen is None else len(unseen)} for validation")
-        if distributed.world_size() == 1 and run.batch_gpu and run.batch_gpu < settings.batch:
+        folder.say("Objectives: " + ", ".join(f"{name} {weight:g}" for name, weight in weights.items()))
+        if run.batch_gpu and run.batch_gpu * distributed.world_size() < settings.batch:
             folder.say(f"Batch statistics of the audio processor are those of {run.batch_gpu} clips at a time.")
-        truth = None if judge is None else trait_table(dataset, _row_of_each(voices), judge.settings.traits).to(device)
-        step = VoiceStep(model.to(device), judge, discriminator and discriminator.to(device), settings, truth=truth,
-                         terms=_terms(settings, model, voices, recogniser, device))
+        equipment = equip(needs_of(weights), model, seed=settings.seed, probe=judge,
+                          truth=truth_of(voices, judge, device), recogniser=recogniser and str(recogniser),
+                          perceptual=perceptual and str(perceptual), faces=functools.partial(faces_of, voices))
+        step = VoiceStep(model, discriminator, WeighedTerms(weights, equipment), settings,
+                         masks=masks_of(settings, model))
         return _run(step, voices, unseen, judge, folder, run, settings, device=device, data=data)
 
 
-def _terms(settings, model, voices, recogniser, device):
-    if not settings.terms:
+def known_codes(path):
+    """Returns {path of a face: [L, D]} of a --codes file, None for None."""
+    if path is None:
         return None
-    from training.terms_step import TermsOfVoice
+    from training.codes import load_codes
 
-    return TermsOfVoice(settings.terms, model=model, num_people=len(voices.people), recogniser=recogniser,
-                        device=device, seed=settings.seed)
+    return load_codes(path)
+
+
+def _faces_for(weights, dataset, settings, model, run):
+    """Returns the faces that the terms compare with, of the generator's size; None when no term needs any."""
+    if not needs_of(weights) & {"reals", "codes", "prototypes"}:
+        return None
+    return face_source(dataset, settings, run.skip_corrupt, resolution=model.generator.img_resolution)
+
+
+def truth_of(voices, judge, device):  # -> [people, K], or None
+    """Returns the traits that the probe should read in each training person's face."""
+    if judge is None:
+        return None
+    first = {row["person"]: row for row in reversed(voices.rows)}
+    return trait_table(voices.dataset, [first[person] for person in voices.people], judge.settings.traits).to(device)
+
+
+def masks_of(settings, model):
+    """Returns the masks of time and frequency that go with changed voices, or None."""
+    if not settings.voice_augment:
+        return None
+    from training.voice_augment import FeatureMasks
+
+    return FeatureMasks(planes=model.frontend.planes)
+
+
+def faces_of(voices, *, at_once=64):
+    """Yields (images [n, 3, H, W] in [-1, 1], numbers of their people [n]) of the training people's faces."""
+    places = [(place, number) for number, person in enumerate(voices.people) for place in voices.faces_of[person]]
+    for start in range(0, len(places), at_once):
+        some, numbers = zip(*places[start:start + at_once])
+        yield to_float(voices.faces.pictures(some)), torch.tensor(numbers)
 
 
 def _run(step, voices, unseen, judge, folder, run, settings, *, device, data):
@@ -163,12 +196,6 @@ def _describe(model, dataset, settings, command, judge):
     source = {**card.source, "voice": {"data": dataset.card, "settings": to_dict(settings), "command": command,
                                        "probe": judge and judge.settings.source}}
     model.card = Card(**{**vars(card), "source": source})
-
-
-def _row_of_each(voices):
-    """Returns one clip's row of each training person, in the order of their numbers."""
-    first = {row["person"]: row for row in reversed(voices.rows)}
-    return [first[person] for person in voices.people]
 
 
 @torch.no_grad()
