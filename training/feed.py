@@ -35,7 +35,7 @@ class Feed:
                 self.say(f"{store.count} {what} ({num_bytes / 1e9:.1f} GB) are read while the run goes on; "
                          "--cache-gb keeps as much in memory.")
             room -= num_bytes if store.items is not None else 0
-            self._note(store.bad)
+            self._note({f"{what} {k}": reason for k, reason in store.bad.items()})
         return kept
 
     def __iter__(self):
