@@ -1,73 +1,181 @@
-"""Trains a model: a face generator (gan), the voice path onto its W+ codes (voice), a trait reader (probe)."""
+"""Trains a model: a face generator (gan), the voice path (voice), both (joint), a trait reader, a face recogniser."""
 
 import dataclasses
 import json
-import pathlib
 import sys
 
 import click
 
 from dnnlib.command_line import BOOL, Door, public_command
 
+_TASKS = ["gan", "voice", "joint", "probe", "recogniser"]
+_RUN = ("batch_gpu", "workers", "cache_gb", "skip_corrupt", "keep_states", "keep_snapshots", "tensorboard", "wandb",
+        "curves", "allow_tf32", "nhwc", "nobench", "compile")
+_SETTINGS = ("kimg", "steps", "batch", "gamma", "mirror", "mirrory", "cond", "subset", "precision", "fp32", "glr",
+             "dlr", "map_depth", "mbstd_group", "cbase", "cmax", "aug", "p", "target", "augpipe", "freezed",
+             "freeze_mapping", "freeze_embed", "snap", "tick", "resolution", "seed", "no_se", "activation",
+             "resume_kimg", "initstrength", "voice_augment", "train_generator")
+
+
+def _options(*groups):
+    def decorate(function):
+        for option in reversed([option for group in groups for option in group]):
+            function = option(function)
+        return function
+    return decorate
+
+
+_GENERAL = [
+    click.option("--task", type=click.Choice(_TASKS), default="gan", show_default=True, help="What is trained."),
+    click.option("--data", required=True, help="Dataset: folder or zip made by dataset_tool.py."),
+    click.option("--outdir", required=True, help="Run folders are made here; the same command goes on in its own."),
+    click.option("--cfg", help="Row of presets.py: auto, stylegan2, paper256, paper512, paper1024, cifar, demo (gan); "
+                               "demo, paper, paper-latent, paper-lr05 (voice); demo, paper (joint). Without it: demo "
+                               "for the drawn world, else auto."),
+    click.option("--gpus", type=click.IntRange(min=1), help="Ranks on this machine; under torchrun: its ranks."),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."),
+    click.option("--seed", type=int, default=0, show_default=True),
+    click.option("--desc", help="Ending of the run folder's name."),
+    click.option("-n", "--dry-run", is_flag=True, help="Print the whole configuration as JSON and stop."),
+]
+_LENGTH = [
+    click.option("--kimg", type=click.FloatRange(min=0.001), help="Length of the run in thousands of images (gan)."),
+    click.option("--steps", type=click.IntRange(min=1), help="Length of the run in iterations (other tasks)."),
+    click.option("--tick", type=click.FloatRange(min=0.001), help="Length of a tick in kimg."),
+    click.option("--snap", type=click.IntRange(min=1), help="Snapshot every so many ticks."),
+    click.option("--img-snap", type=click.IntRange(min=1), help="Pictures every so many ticks; default: with --snap."),
+    click.option("--snap-res", type=click.Choice(["1080p", "4k", "8k"]), help="Largest size of a sheet of pictures."),
+    click.option("--metrics", help="Measured at snapshots: names with commas, or none."),
+    click.option("--keep-states", type=click.IntRange(min=1), help="So many states stay (default 2)."),
+    click.option("--keep-snapshots", type=click.IntRange(min=0), help="So many snapshots stay, and the best; 0: all."),
+]
+_NETWORKS = [
+    click.option("--network", help="Any readable checkpoint with the generator (voice, joint)."),
+    click.option("--resume", help="Network to start from by name of its tensors: a file, an address, ffhq256, ffhq512, "
+                                  "ffhq1024, celebahq256, lsundog256; latest: go on in the newest run; noresume."),
+    click.option("--resume-kimg", "--nkimg", "resume_kimg", type=click.FloatRange(min=0), help="Where kimg starts."),
+    click.option("--freezed", "--freezeD", "freezed", type=click.IntRange(min=0), help="Freeze-D: layers held still."),
+    click.option("--freezeM", "freeze_mapping", type=click.IntRange(min=0), help="Layers of the mapping held still."),
+    click.option("--freezeE", "freeze_embed", type=click.IntRange(min=0), help="1: label embeddings are held still."),
+    click.option("--cbase", type=click.IntRange(min=1), help="Feature maps are cbase / resolution …"),
+    click.option("--cmax", type=click.IntRange(min=1), help="… and at most cmax."),
+    click.option("--map-depth", type=click.IntRange(min=1), help="Layers of the mapping network."),
+    click.option("--mbstd-group", type=click.IntRange(min=1), help="Samples in a group of D's batch statistics."),
+    click.option("--no-se", type=BOOL, is_flag=False, flag_value=True, default=None,
+                 help="Ablation: no squeeze and excitation (voice, joint)."),
+    click.option("--activation", type=click.Choice(["mish", "relu"]), help="Of the audio processor (voice, joint)."),
+    click.option("--train-generator", type=BOOL, help="Let the generator move as well (joint)."),
+]
+_DATA = [
+    click.option("--resolution", type=int, help="Side of the picture in pixels; default: the dataset's."),
+    click.option("--cond", type=BOOL, help="Labels of the dataset condition the networks."),
+    click.option("--subset", type=click.IntRange(min=1), help="Only so many faces."),
+    click.option("--mirror", type=BOOL, help="Flip half of the faces, 0 or 1."),
+    click.option("--mirrory", type=BOOL, help="Flip half of the faces upside down."),
+    click.option("--aug", type=click.Choice(["noaug", "ada", "fixed"]), help="Augmentation of what D sees."),
+    click.option("--p", type=click.FloatRange(0, 1), help="Strength for --aug=fixed."),
+    click.option("--target", type=click.FloatRange(-1, 1), help="Mean sign of D on real faces for --aug=ada."),
+    click.option("--augpipe", help="blit, geom, color, filter, noise, cutout, bg, bgc, bgcf, bgcfn or bgcfnc."),
+    click.option("--initstrength", type=click.FloatRange(0, 1), help="Where ADA's p starts."),
+    click.option("--voice-augment", type=BOOL, help="Change the voices: noise, speed, gain, band, room, masks."),
+    click.option("--workers", type=click.IntRange(min=0), help="Processes a rank that read data too large for memory."),
+    click.option("--cache-gb", type=click.FloatRange(min=0), help="Data up to this size is kept in memory (1)."),
+    click.option("--skip-corrupt", type=click.IntRange(min=0), help="So many damaged items are passed over (10)."),
+]
+_OBJECTIVES = [
+    click.option("--batch", type=click.IntRange(min=1), help="Images or clips in an iteration, over all ranks."),
+    click.option("--batch-gpu", type=click.IntRange(min=1), help="Samples at a time on a rank; the same result."),
+    click.option("--gamma", type=click.FloatRange(min=0), help="Weight of R1."),
+    click.option("--glr", type=click.FloatRange(min=0, min_open=True), help="Learning rate of G."),
+    click.option("--dlr", type=click.FloatRange(min=0, min_open=True), help="Learning rate of D."),
+    click.option("--term", multiple=True, metavar="NAME=WEIGHT",
+                 help="An objective by its name in training/losses/terms.py; may be given again (voice, joint)."),
+    click.option("--perceptual", help="For the terms that compare pictures: pixels, or a file of weights."),
+    click.option("--probe", help="Trait probe that the voice path learns from."),
+    click.option("--codes", help="Known W+ codes of the dataset's faces."),
+    click.option("--recogniser", help="Face recogniser for the identity terms: .safetensors or ONNX."),
+]
+_SPEED = [
+    click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="Arithmetic of the main phases."),
+    click.option("--fp32", type=BOOL, help="No half precision."),
+    click.option("--allow-tf32", type=BOOL, help="TensorFloat-32 in convolutions and products."),
+    click.option("--nhwc", type=BOOL, help="Accepted: the fast memory layout is chosen by itself."),
+    click.option("--nobench", type=BOOL, help="No search for the fastest convolutions."),
+    click.option("--compile", type=BOOL, help="torch.compile where it can."),
+    click.option("--tensorboard", type=BOOL, default=True, help="Write events when TensorBoard is installed."),
+    click.option("--wandb", type=BOOL, help="Send statistics to Weights & Biases."),
+    click.option("--curves", type=BOOL, help="Draw curves.png at snapshots."),
+]
+
 
 @click.command(cls=Door)
-@click.option("--task", type=click.Choice(["gan", "voice", "probe"]), required=True, help="What is trained.")
-@click.option("--data", required=True, help="Dataset: folder or zip made by dataset_tool.py.")
-@click.option("--outdir", required=True, help="Run folders are made here; the same command goes on in its own.")
-@click.option("--cfg", type=click.Choice(["demo"]), default="demo", show_default=True, help="Row of presets.py.")
-@click.option("--network", help="Checkpoint with the frozen generator (--task voice).")
-@click.option("--resume", help="Checkpoint to start from by name; of a lower resolution: grows it (--task gan).")
-@click.option("--probe", help="Trait probe that the voice path learns from (--task voice).")
-@click.option("--kimg", type=click.FloatRange(min=0.001), help="Length of the run in thousands of images.")
-@click.option("--steps", type=click.IntRange(min=1), help="Length of the run in iterations (voice, probe).")
-@click.option("--batch", type=click.IntRange(min=1), help="Images or clips in an iteration.")
-@click.option("--gamma", type=click.FloatRange(min=0), help="Weight of R1.")
-@click.option("--mirror", type=BOOL, help="Flip half of the faces, 0 or 1.")
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Arithmetic of the main phases.")
-@click.option("--no-se", type=BOOL, is_flag=False, flag_value=True, default=None,
-              help="Ablation: no squeeze and excitation (--task voice).")
-@click.option("--activation", type=click.Choice(["mish", "relu"]), help="Of the audio processor (--task voice).")
-@click.option("--snap", type=click.IntRange(min=1), help="Snapshot every so many ticks.")
-@click.option("--tick", type=click.FloatRange(min=0.001), help="Length of a tick in kimg.")
-@click.option("--resolution", type=int, help="Side of the picture in pixels; default: the dataset's.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--desc", default=None, help="Ending of the run folder's name.")
-@click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
-@click.option("-n", "--dry-run", is_flag=True, help="Print the whole configuration as JSON and stop.")
+@_options(_GENERAL, _LENGTH, _DATA, _NETWORKS, _OBJECTIVES, _SPEED)
 def main(**options):
-    """Train a generator on faces, a trait probe on faces, or the voice path onto a frozen generator."""
+    """Train a generator on faces, the voice path onto a generator, both together, or a judge of faces.
+
+    The same command again goes on where the run was stopped. Boolean options take a value: --mirror=1.
+    """
+    from torch_utils import distributed
     from torch_utils.allocator import keep_freed_memory
     from torch_utils.devices import pick_device
-    from training.configure import configure
+    from training.configure import check_gpus, configure, default_cfg, describe, run_settings
+    from training.dataset import Dataset
+    from training.launch import build_operations, launch
+    from training.losses.terms import parse_terms
 
     keep_freed_memory()
-    settings = configure(**{name: options[name] for name in (
-        "task", "data", "cfg", "kimg", "steps", "batch", "gamma", "mirror", "precision", "snap", "tick", "resolution",
-        "seed", "no_se", "activation")})
+    device, task = str(pick_device(options["device"])), options["task"]
+    gpus = _ranks(options["gpus"], distributed.launched_ranks())
+    cfg = options["cfg"] = options["cfg"] or default_cfg(task, Dataset(options["data"]))
+    settings = configure(task=task, data=options["data"], cfg=cfg, gpus=gpus, resume=options["resume"],
+                         terms=parse_terms(options["term"]), **{name: options[name] for name in _SETTINGS})
+    names = _metrics(options["metrics"])
+    run = run_settings(settings, {**{name: options[name] for name in _RUN}, "batch": options["batch"], "metrics": names,
+                                  "image_ticks": options["img_snap"], "grid": options["snap_res"],
+                                  "resume_latest": options["resume"] == "latest"}, cfg=cfg, gpus=gpus)
+    desc = options["desc"] or describe(options, settings, task=task, cfg=cfg, gpus=gpus)
     if options["dry_run"]:
-        click.echo(json.dumps({**options, "settings": dataclasses.asdict(settings)}, indent=2))
+        click.echo(json.dumps({**options, "gpus": gpus, "desc": desc, "settings": dataclasses.asdict(settings),
+                               "run": dataclasses.asdict(run)}, indent=2))
         return
-    stem = pathlib.Path(options["data"]).stem
-    shared = {"data": options["data"], "outdir": options["outdir"], "device": str(pick_device(options["device"])),
-              "desc": options["desc"] or f"{stem}-{options['task']}-{options['cfg']}-batch{settings.batch}",
-              "command": public_command("train.py", sys.argv[1:])}
-    if options["task"] == "gan":
-        from training.gan_loop import train_gan
+    if distributed.launched_ranks() is None:
+        check_gpus(gpus, device)
+    request = {"task": task, "settings": settings, "run": run, "arguments": {
+        "data": options["data"], "outdir": options["outdir"], "device": device, "desc": desc,
+        "command": public_command("train.py", sys.argv[1:]), **_inputs(task, options)}}
+    build_operations(device)
+    path = launch(request, gpus=gpus)
+    if distributed.is_first() and path is not None:
+        click.echo(f"The model is {path}")
 
-        path = train_gan(settings, resume=options["resume"], **shared)
-    elif options["task"] == "probe":
-        from training.probe_loop import train_probe
 
-        path = train_probe(settings, **shared)
-    else:
-        from training.voice_loop import train_voice
+def _ranks(wanted, launched):
+    """Returns the number of ranks: torchrun's, or --gpus."""
+    if launched is not None and wanted not in (None, launched):
+        raise click.UsageError(f"--gpus={wanted}, but torchrun started {launched} ranks; leave --gpus out.")
+    return launched or wanted or 1
 
-        for name, what in (("network", "the checkpoint with the frozen generator"),
-                           ("probe", "the trait reader made by --task probe")):
-            if options[name] is None:
-                raise click.UsageError(f"--task voice needs --{name}, {what}.")
-        path = train_voice(settings, network=options["network"], probe=options["probe"], **shared)
-    click.echo(f"The model is {path}")
+
+def _metrics(text):
+    from training.snapshot_metrics import metric_names
+
+    return () if text is None or text.strip().lower() in ("", "none") else metric_names(text)
+
+
+def _inputs(task, options):
+    """Returns the networks and files that a task takes; a usage error names what it lacks."""
+    if task == "gan":
+        resume = options["resume"]
+        return {"resume": None if resume in ("noresume", "latest") else resume}
+    if task in ("probe", "recogniser"):
+        return {}
+    if options["network"] is None:
+        raise click.UsageError(f"--task {task} needs --network, the checkpoint with the generator.")
+    given = {name: options[name] for name in ("network", "probe", "codes", "recogniser", "perceptual")}
+    if task == "voice" and not any(given[name] for name in ("probe", "codes", "recogniser")) and not options["term"]:
+        raise click.UsageError("--task voice needs something to learn from: --probe, the trait reader made by --task "
+                               "probe, --codes, --recogniser or --term.")
+    return given
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 import torch
@@ -13,14 +14,16 @@ from torch_utils.checkpoint import load_checkpoint, part_of
 from torch_utils.ops.upfirdn2d import setup_filter, upsample2d
 from training.configure import configure
 from training.gan_loop import build_networks, train_gan
-from training.transfer import take_over
 from training.probe_loop import train_probe
 from training.reals import EndlessOrder
-from training.settings import GanSettings, ProbeSettings, VoiceSettings
+from training.settings import GanSettings, ProbeSettings, RunSettings, VoiceSettings
+from training.transfer import take_over
+from training.voice_loop import train_voice
 from voice2style.pipeline import load
 
 TINY = GanSettings(channels=(8, 8, 8), z_dim=8, w_dim=8, mapping_layers=2, batch=4, total_kimg=0.032, pl_interval=2,
                    r1_interval=2, tick_kimg=0.008, snapshot_ticks=1, mirror=True)
+QUICK = RunSettings(curves=False, grid="1080p")
 
 
 def make_world(path, resolution, *more):
@@ -31,57 +34,45 @@ def make_world(path, resolution, *more):
     return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def faces16(tmp_path_factory):
     return make_world(tmp_path_factory.mktemp("faces") / "faces16.zip", 16, "--clips-per=0")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def pairs64(tmp_path_factory):
     return make_world(tmp_path_factory.mktemp("pairs") / "pairs64.zip", 64, "--clips-per=1")
 
 
+@pytest.fixture(scope="session")
+def pairs16(tmp_path_factory):
+    return make_world(tmp_path_factory.mktemp("pairs16") / "pairs16.zip", 16, "--clips-per=1")
+
+
 def run_gan(outdir, data, settings=TINY, **more):
-    return train_gan(settings, data=data, outdir=outdir, desc="tiny", **more)
-
-
-class Stopped(Exception):
-    pass
-
-
-def test_a_stopped_run_equals_one_that_was_not(tmp_path, faces16, monkeypatch):
-    whole = run_gan(tmp_path / "whole", faces16)
-    import training.gan_step as gan_step
-
-    original, calls = gan_step.GanStep.run, []
-
-    def stops_in_the_middle(self, reals, index):
-        calls.append(index)
-        if index == 5:  # after the state at iteration 4, in the middle of a tick
-            raise Stopped
-        return original(self, reals, index)
-
-    monkeypatch.setattr(gan_step.GanStep, "run", stops_in_the_middle)
-    with pytest.raises(Stopped):
-        run_gan(tmp_path / "stopped", faces16)
-    monkeypatch.setattr(gan_step.GanStep, "run", original)
-    resumed = run_gan(tmp_path / "stopped", faces16)
-    assert resumed.parent == next((tmp_path / "stopped").iterdir())  # the same folder, not a second one
-    (ours, _), (theirs, _) = load_checkpoint(whole), load_checkpoint(resumed)
-    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
-    assert {"G_ema", "G", "D"} == {name.split(".")[0] for name in ours}
+    return train_gan(settings, data=data, outdir=outdir, desc="tiny", **{"run": QUICK, **more})
 
 
 def test_run_folder_holds_what_scripts_look_for(tmp_path, faces16):
-    path = run_gan(tmp_path, faces16)
+    path = run_gan(tmp_path, faces16, run=RunSettings(grid="1080p"))
     names = {item.name for item in path.parent.iterdir()}
-    assert {"log.txt", "training_options.json", "stats.jsonl", "reals.png", "fakes_init.png", "state.pt"} <= names
-    line = json.loads((path.parent / "stats.jsonl").read_text().splitlines()[0])
-    assert {"Loss/G/loss", "Loss/D/loss", "Loss/r1_penalty", "Loss/pl_penalty", "Progress/kimg"} <= line.keys()
-    assert line["Loss/G/loss"].keys() == {"num", "mean", "std"}
-    assert "sec/kimg" in (path.parent / "log.txt").read_text()
-    other = run_gan(tmp_path, faces16, dataclasses.replace(TINY, seed=1))
-    assert other.parent.name.startswith("00001-")
+    assert {"log.txt", "training_options.json", "stats.jsonl", "reals.png", "fakes_init.png", "fakes000000.png",
+            "network-snapshot-000000.safetensors", "state-00000008.pt", "curves.png"} <= names
+    lines = [json.loads(line) for line in (path.parent / "stats.jsonl").read_text().splitlines()]
+    assert {"Loss/scores/fake", "Loss/scores/real", "Loss/signs/fake", "Loss/signs/real", "Loss/G/loss", "Loss/D/loss",
+            "Loss/r1_penalty", "Loss/D/reg", "Loss/pl_penalty", "Loss/G/reg", "Progress/tick", "Progress/kimg",
+            "Progress/augment", "Timing/total_sec", "Timing/sec_per_tick", "Timing/sec_per_kimg",
+            "Timing/maintenance_sec", "Timing/total_hours", "Timing/total_days", "Timing/Gmain", "Timing/Greg",
+            "Timing/Dmain", "Timing/Dreg", "Resources/cpu_mem_gb", "Resources/peak_gpu_mem_gb",
+            "timestamp"} <= lines[0].keys()
+    assert lines[0]["Loss/G/loss"].keys() == {"num", "mean", "std"}
+    assert [line["Progress/tick"]["mean"] for line in lines] == [1, 2, 3, 4]
+    log = (path.parent / "log.txt").read_text()
+    assert "Num images:  24" in log and "Training for 0.032 kimg..." in log
+    assert re.search(r"^tick 1 {5}kimg 0\.0 {6}time \S+ .* sec/tick \S+ +sec/kimg \S+ +maintenance \S+ +cpumem \S+ +"
+                     r"gpumem \S+ +augment \d\.\d{3} eta .* img/s \S+$", log, re.MULTILINE)
+    other = run_gan(tmp_path, faces16, dataclasses.replace(TINY, seed=1, total_kimg=0.004))
+    assert other.parent.name == "00001-tiny"
 
 
 def test_growing_by_a_block_keeps_the_picture(tmp_path, faces16):
@@ -95,7 +86,7 @@ def test_growing_by_a_block_keeps_the_picture(tmp_path, faces16):
     z = torch.randn(2, 8)
     before, after = small(z, noise_mode="none"), generator.eval()(z, noise_mode="none")
     assert torch.allclose(after, upsample2d(before, setup_filter([1, 3, 3, 1])), atol=1e-5)
-    assert len(lines) == 2 and "stay fresh" in lines[0]
+    assert len(lines) == 3 and "stay fresh" in lines[1]
 
 
 def test_the_voice_path_learns_on_a_frozen_generator(tmp_path, pairs64, faces16):
@@ -103,8 +94,8 @@ def test_the_voice_path_learns_on_a_frozen_generator(tmp_path, pairs64, faces16)
     network = run_gan(tmp_path / "gan", pairs64, settings)
     probe = train_probe(ProbeSettings(width=8, batch=8, steps=4), data=pairs64, outdir=tmp_path / "probe", desc="tiny")
     voice = VoiceSettings(encoder={"base_width": 4, "embed_dim": 8}, batch=4, steps=6, crop_s=1.0, tick_steps=2,
-                          snapshot_ticks=1, warmup_steps=1)
-    arguments = {"network": network, "probe": probe, "data": pairs64, "desc": "tiny"}
+                          snapshot_ticks=2, warmup_steps=1)
+    arguments = {"network": network, "probe": probe, "data": pairs64, "desc": "tiny", "run": QUICK}
     whole = load(train_voice(voice, outdir=tmp_path / "voice", **arguments), device="cpu")
     before, _ = load_checkpoint(network)
     for name, tensor in whole.generator.state_dict().items():

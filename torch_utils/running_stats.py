@@ -34,8 +34,9 @@ class RunningStats:
 
     def state(self):
         """Returns what was collected since the last `take()`, as plain numbers, for a state in the middle of a tick."""
-        return {"iterations": self._iterations, "closed": {name: {index: value.item() for index, value in values.items()}
-                                                           for name, values in self._closed.items()}}
+        closed = {name: {index: value.item() for index, value in values.items()}
+                  for name, values in self._closed.items()}
+        return {"iterations": self._iterations, "closed": closed}
 
     def restore(self, state):
         """Takes back what `state()` returned."""

@@ -52,7 +52,7 @@ def read_metrics(folder):
 
 
 def draw_curves(folder):
-    """Writes curves.png from stats.jsonl and metric-*.jsonl; returns its path, or None when there is nothing to draw."""
+    """Writes curves.png from stats.jsonl and metric-*.jsonl; returns its path, or None when there is nothing yet."""
     folder = pathlib.Path(folder)
     lines, metrics = read_stats(folder / "stats.jsonl"), read_metrics(folder)
     panels = [(title, kept) for title, names in _PANELS if (kept := [name for name in names if any(

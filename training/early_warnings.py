@@ -16,7 +16,7 @@ class EarlyWarnings:
         self._usual, self._rows, self._active = {}, {}, set()
 
     def look(self, stats, *, at_bound=False):
-        """Returns sentences for {name: {"num", "mean", "std"}}; `at_bound`: p of the augmentation stands at its bound."""
+        """Returns sentences for {name: {"num", "mean", "std"}}; `at_bound`: p stands at its bound."""
         found = {**_not_finite(stats), **self._overpowering(stats), **self._spikes(stats), **self._path_length(stats)}
         if self._row("p at its bound", at_bound):
             found["p at its bound"] = (
@@ -90,5 +90,5 @@ def _not_finite(stats):
     names = [name for name, value in stats.items() if value.get("nonfinite") or not math.isfinite(value["mean"])]
     if not names:
         return {}
-    return {"not finite": f"NaN or infinite values in {', '.join(sorted(names)[:4])}: the training breaks down. Go back "
-                          "to an earlier snapshot (--resume) with a lower learning rate, or --fp32=1."}
+    return {"not finite": f"NaN or infinite values in {', '.join(sorted(names)[:4])}: the training breaks down. Go "
+                          "back to an earlier snapshot (--resume) with a lower learning rate, or --fp32=1."}

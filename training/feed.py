@@ -35,7 +35,7 @@ class Feed:
                 self.say(f"{store.count} {what} ({num_bytes / 1e9:.1f} GB) are read while the run goes on; "
                          "--cache-gb keeps as much in memory.")
             room -= num_bytes if store.items is not None else 0
-            self._note(store.bad)
+            self._note({f"{what} {k}": reason for k, reason in store.bad.items()})
         return kept
 
     def __iter__(self):
@@ -53,8 +53,8 @@ class Feed:
             except RuntimeError as error:
                 if "DataLoader worker" not in str(error):
                     raise
-                raise OSError(f"a process that reads the dataset ended ({' '.join(str(error).split())[:120]}); the same "
-                              "command goes on, with fewer --workers if memory was short.") from error
+                raise OSError(f"a process that reads the dataset ended ({' '.join(str(error).split())[:120]}); the "
+                              "same command goes on, with fewer --workers if memory was short.") from error
             if fault is not None:
                 raise ValueError(fault)
             self._note(bad)
@@ -74,7 +74,8 @@ class Feed:
             if k not in self._bad:
                 self._bad[k] = reason
                 if is_first() or world_size() > 1:
-                    self.say(f"Warning: skipped a damaged item ({len(self._bad)} of at most {self.skip_corrupt}): {reason}")
+                    self.say(f"Warning: passed over a damaged item ({len(self._bad)} of at most {self.skip_corrupt}): "
+                             f"{reason}")
         if len(self._bad) > self.skip_corrupt:
             raise too_many(self._bad, self.skip_corrupt)
 

@@ -8,7 +8,7 @@ from torch_utils.distributed import sum_across_ranks
 from torch_utils.random_streams import numpy_stream
 from training.ema import ema_beta, update_ema
 from training.losses.adversarial import discriminator_loss, generator_loss
-from training.losses.path_length import path_lengths
+from training.losses.path_length import path_length_loss, path_lengths
 from training.losses.r1 import r1_loss
 from training.phases import Phase
 
@@ -27,16 +27,6 @@ def per_sample(draw, name, batch, device):
         generator.manual_seed(draw(name, place).initial_seed())
         generators.append(generator)
     return generators
-
-
-def path_penalty(lengths, mean, batch_mean, *, decay):  # [n], [], [] -> [n]
-    """Returns (length - a)², a = mean + decay·(batch_mean - mean), with the gradient also through batch_mean.
-
-    `batch_mean` comes as a plain number because other samples of the batch may lie on other ranks or in other parts;
-    the second term has the value 0 and the gradient that the mean would have carried.
-    """
-    moved = mean + decay * (batch_mean - mean)
-    return (lengths - moved).square() - 2 * decay * (batch_mean - moved) * (lengths - lengths.detach())
 
 
 class GanStep:
@@ -100,7 +90,7 @@ class GanStep:
         return self._to_device(self.labels[batch.rows(picks)])
 
     def fakes(self, batch, draw, c):
-        """Returns (images [n, C, H, W], ws [n, L, D], unmixed codes [n, D]): from a random row on a second latent rules."""
+        """Returns (images [n, C, H, W], ws [n, L, D], unmixed codes [n, D]); from a random row on a second z rules."""
         settings, mapping = self.settings, self.G.mapping
         z = torch.randn([2, batch.size, settings.z_dim], generator=draw("z"))
         z = self._to_device(torch.stack([batch.rows(z[0]), batch.rows(z[1])]))
@@ -140,21 +130,21 @@ class GanStep:
 
     def _set_lengths_mean(self, total, size):
         self._lengths_mean = sum_across_ranks(total) / max(round(size * 0.5), 1)
-        self._next_pl_mean = self.pl_mean + self.settings.pl_decay * (self._lengths_mean - self.pl_mean)
 
     def _measure_lengths(self, parts, draw):
         self._set_lengths_mean(sum(self._lengths(part, draw, apart=True).detach().sum() for part in parts),
                                parts[0].size)
 
     def _g_path_length(self, batch, draw):
-        settings, whole = self.settings, self._lengths_mean is None
+        settings, whole = self.settings, self._lengths_mean is None  # else prepared, from all parts
         lengths = self._lengths(batch, draw, apart=False) if len(batch) else torch.zeros([0], device=self.device)
         if whole:
             self._set_lengths_mean(lengths.detach().sum(), batch.size)
-        if not len(batch):
+        if not len(batch):  # this rank holds no sample of the phase, but the same mean
+            self._next_pl_mean = self.pl_mean + settings.pl_decay * (self._lengths_mean - self.pl_mean)
             return None, {}
-        loss = path_penalty(lengths, self.pl_mean, self._lengths_mean, decay=settings.pl_decay).mean()
-        loss = loss * settings.pl_weight
+        loss, self._next_pl_mean = path_length_loss(lengths, self.pl_mean, decay=settings.pl_decay,
+                                                    weight=settings.pl_weight, batch_mean=self._lengths_mean)
         return loss * settings.pl_interval, {"Loss/pl_penalty": lengths.detach().mean(), "Loss/G/reg": loss.detach()}
 
     def _d_main(self, batch, draw):
@@ -168,7 +158,7 @@ class GanStep:
             self._code_sums, self._codes_index = {}, draw.index
         # A part that is done again, in smaller pieces, replaces what it said before.
         self._code_sums[int(batch.positions[0])] = codes.float().sum(0)
-        real, fake = real_logits.detach().float(), fake_logits.detach().float()
+        real = real_logits.detach().float()
         if self.augment is not None:
             self.augment.saw(real)
         loss = discriminator_loss(real_logits.float(), fake_logits.float())
@@ -203,7 +193,7 @@ class Real:
 
 
 def frozen_parameters(generator, discriminator, settings):
-    """Yields the parameters that --freezeM (first layers of the mapping) and --freezeE (label embeddings) hold still."""
+    """Yields the parameters that --freezeM (first layers of the mapping) and --freezeE (label embeddings) hold."""
     for layer in range(min(settings.freeze_mapping, generator.mapping.num_layers)):
         yield from getattr(generator.mapping, f"fc{layer}").parameters()
     if settings.freeze_embed:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 import signal
 import time
@@ -80,10 +81,11 @@ class Loop:
         return path
 
     def _iterations(self, feed, first, state):
-        task, folder, path = self.task, self.folder, None
+        task, path = self.task, None
         before = state["seconds"] if state else 0.0
         begin = tick_begin = state_begin = time.time()
-        done, maintenance, resumed = first, 0.0, state is not None
+        done, maintenance = first, 0.0
+        resumed = is_first() and (self.folder.path / "stats.jsonl").exists()  # also when the state was lost
         for index, batch in zip(range(first, task.last), feed):
             self.runner.run(task.step, batch, index)
             if self.stopped is not None and (index + 1) % task.per_tick and index + 1 < task.last:
@@ -106,12 +108,11 @@ class Loop:
             if snapshot:
                 path = self._snapshot(index + 1, times["total"], last=end)
                 state_begin = time.time()
-            elif value_of_first(time.time() - state_begin > _STATE_EVERY_S) if world_size() > 1 else (
-                    time.time() - state_begin > _STATE_EVERY_S):
+            elif value_of_first(time.time() - state_begin > _STATE_EVERY_S):
                 self._save_state(index + 1, times["total"])
                 state_begin = time.time()
             if images is not None and not snapshot and tick % images == 0:
-                self._guarded("the pictures", lambda: task.draw_pictures(kimg))
+                self._guarded("the pictures", functools.partial(task.draw_pictures, kimg))
             if self.stopped is not None and not end:
                 self._stop(index + 1, times["total"])
             maintenance, tick_begin = time.time() - maintenance_begin, time.time()
@@ -207,7 +208,7 @@ class Loop:
                 "kimg": iterations * self.task.batch / 1000, "tick": iterations // self.task.per_tick,
                 "networks": {name: network.state_dict() for name, network in step.networks.items()},
                 "optimisers": {name: optimiser.state_dict() for name, optimiser in step.optimisers.items()},
-                "step": step.state(), "stats": self.stats.state(), "batch_gpu": self.runner.batch_gpu,
+                "step": step.state(), "stats": self.stats.state(),
                 "warnings": self.warnings.state()}, iterations))
 
     def _restore(self, state):
@@ -230,7 +231,7 @@ class Loop:
 
     @contextlib.contextmanager
     def _stoppable(self):
-        """Inside it, the first Ctrl-C or SIGTERM lets the iteration end and writes a state; the second one ends at once."""
+        """Inside it, the first Ctrl-C or SIGTERM lets the iteration end and writes a state; a second ends at once."""
         def wish(number, _):
             if self.stopped is not None:
                 raise KeyboardInterrupt
@@ -251,7 +252,8 @@ class Loop:
 
     def _stop(self, iterations, seconds):
         self._save_state(iterations, seconds)
-        self.folder.say(f"Stopped at {iterations * self.task.batch / 1000:.1f} kimg; the same command goes on from there.")
+        kimg = iterations * self.task.batch / 1000
+        self.folder.say(f"Stopped at {kimg:.1f} kimg; the same command goes on from there.")
         if self.stopped == signal.SIGTERM:
             raise SystemExit(128 + signal.SIGTERM)
         raise KeyboardInterrupt

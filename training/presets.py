@@ -8,7 +8,7 @@ from voice2style.generators.stylegan2 import channel_table
 _DEMO = {"z_dim": 128, "w_dim": 128, "mapping_layers": 3, "batch": 32, "pl_interval": 8, "mirror": True,
          "tick_kimg": 5.0, "snapshot_ticks": 2}
 
-_DEMO_GAN = {
+DEMO_GAN = {
     # The drawn world on a processor core: small networks, much data. Grow it: 32² first, then --resume at 64².
     # Drawn skin has no grain: from 64² on, the noise inputs would only add speckle, so there are none.
     32: GanSettings(channels=(64, 64, 64, 32), gamma=0.3, total_kimg=60, ema_kimg=5, **_DEMO),
@@ -21,7 +21,7 @@ _DEMO_GAN = {
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """A row of the published configurations: learning rate `lr`, feature maps `fmaps` x 32768 / resolution, at most 512.
+    """A row of the published configurations: learning rate `lr`, feature maps `fmaps` x 32768 / resolution.
 
     `batch` is split over `ref_gpus` in the publication; fewer ranks accumulate gradients over pieces of that size.
     `kimg` `gamma` `ema` (half-life in kimg) `ramp` `mapping` (layers) `mbstd` (group of the batch statistics).

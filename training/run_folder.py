@@ -11,9 +11,11 @@ import time
 
 from dnnlib.console import format_time, say
 from dnnlib.files import atomic_path
+from torch_utils.checkpoint import write_archive
 from torch_utils.distributed import is_first, value_of_first
+from torch_utils.running_stats import RunningStats
 from training.settings import MAY_CHANGE
-from training.states import States
+from training.states import FORMAT, States, read_state
 
 _NOT_COMPARED = ("run", "command")  # how a run is carried out does not make it another run
 
@@ -84,6 +86,16 @@ class RunFolder:
     def append_stats(self, stats):
         """Appends one line to stats.jsonl: {"name": {"num", "mean", "std"}, …, "timestamp"}."""
         self.append("stats.jsonl", {**stats, "timestamp": time.time()})
+
+    def save_state(self, state):
+        """Writes the one state of a short run; the one before stays until the new one is whole."""
+        with atomic_path(self.path / "state.pt") as temporary:
+            write_archive(temporary, {"format": FORMAT, **state})
+
+    def load_state(self):
+        """Returns what `save_state` wrote, or None in a new folder; ValueError when it is damaged."""
+        path = self.path / "state.pt"
+        return read_state(path) if path.exists() else None
 
     def check_state(self, state):
         """Raises ValueError when a state was made under other settings than this run's."""
@@ -164,6 +176,22 @@ def _locked(path):
     except OSError:
         pass  # a network disk without locks
     return file
+
+
+class Averages:
+    """Means of named scalars over a tick, for the loops of short runs: `add` once an iteration, then `take`."""
+
+    def __init__(self):
+        self._stats = RunningStats()
+
+    def add(self, values):
+        """Takes a dict of numbers or 0-d tensors."""
+        self._stats.add(values)
+        self._stats.next_iteration()
+
+    def take(self):
+        """Returns {"name": {"num", "mean", "std"}} and starts afresh."""
+        return self._stats.take()
 
 
 class Tee:

@@ -14,7 +14,7 @@ class GanSettings:
     Lengths of time are in thousands of real images shown (kimg). `channels` counts the feature maps of the
     generator and of the discriminator at 4², 8², … up to the resolution. `precision`: "fp32"; "fp16" (the four highest
     resolutions in half precision on a GPU, activations clamped at 256); "bf16" (autocast of the two main phases).
-    `terms` are weights of further rows of training/losses/terms.py. `aug_p` is the fixed or the first strength.
+    `aug_p` is the fixed or the first strength of augmentation.
     """
 
     channels: tuple
@@ -50,7 +50,6 @@ class GanSettings:
     freeze_mapping: int = 0
     freeze_embed: int = 0
     resume_kimg: float = 0.0
-    terms: dict = _table()
     tick_kimg: float = 4.0
     snapshot_ticks: int = 50
     seed: int = 0
@@ -69,7 +68,8 @@ class VoiceSettings:
     are held near the mean latent (`w_avg_weight`) and near each other in all layers (`spread_weight`), measured in
     standard deviations of the mapping network's own codes. Crops are `crop_s` long, or of a length between that and
     `crop_most_s`, drawn for each iteration. `optimiser`: adamw, adam or sgd. `schedule`: "cosine" (down along half a
-    cosine), "cycles" (`cycles` of them), "constant"; each after `warmup_steps`. `terms`: as in GanSettings.
+    cosine), "cycles" (`cycles` of them), "constant"; each after `warmup_steps`. `terms` are weights of rows of
+    training/losses/terms.py, beside or instead of the four weights here.
     """
 
     encoder: dict = _table()

@@ -57,7 +57,7 @@ class Store:
 
 def too_many(bad, most):
     """Returns the ValueError for more damaged items than may be skipped."""
-    return ValueError(f"{len(bad)} items of the dataset are damaged, {most} may be skipped (--skip-corrupt); the first: "
+    return ValueError(f"{len(bad)} items of the dataset are damaged, {most} may be passed over (--skip-corrupt): "
                       f"{next(iter(bad.values()))}")
 
 
@@ -129,9 +129,13 @@ class Faces:
         classes = {}
         for k in order:
             classes.setdefault(tuple(self.labels[k]), []).append(k)
-        keys = sorted(classes, reverse=True)  # one-hot rows: class 0 first
-        return [classes[keys[row % len(keys)]][(row // len(keys) * columns + column) % len(classes[keys[row % len(keys)]])]
-                for row in range(rows) for column in range(columns)]
+        members = [classes[label] for label in sorted(classes, reverse=True)]  # one-hot rows: class 0 first
+        shown = []
+        for row in range(rows):
+            turn, number = divmod(row, len(members))
+            mine = members[number]
+            shown += [mine[(turn * columns + column) % len(mine)] for column in range(columns)]
+        return shown
 
     def pictures(self, places):  # -> uint8 [N, C, H, W]
         """Returns faces by their places."""
@@ -144,7 +148,7 @@ class Voices:
     Speech only, pauses left out as in inference. The crops of one batch of `batch` samples are of one length, drawn for
     it between `crop_s` and `crop_most_s`; a short clip is repeated. With `faces`, a face of the same person comes
     along ("images"); with `codes` ({path of a face: [L, D]}), that face has known codes ("codes"). `augment`: changes
-    of the voice, `augment(wave, rng, sample_rate_hz) -> wave`.
+    of the voice, `augment(wave, rng, sample_rate_hz, num_samples=) -> wave`.
     """
 
     def __init__(self, dataset, split="train", *, crop_s, seed, batch=1, crop_most_s=None, faces=None, codes=None,
@@ -182,14 +186,15 @@ class Voices:
         random = numpy_stream(self.seed, "voice", position)
         length_s = self.crop_s
         if self.crop_most_s > self.crop_s:
-            length_s += (self.crop_most_s - self.crop_s) * numpy_stream(self.seed, "length", position // self.batch).random()
+            share = numpy_stream(self.seed, "length", position // self.batch).random()
+            length_s += (self.crop_most_s - self.crop_s) * share
         k, clip = self.stores["voices"].get(self.order[position])
         size = int(length_s * self.rate_hz)
         if self.augment is None:
             wave = crop(clip, size, random.random())
-        else:  # a little more first: a faster voice is a shorter one
-            wave = self.augment(crop(clip, size + size // 4, random.random()), random, self.rate_hz)
-            wave = crop(np.asarray(wave, np.float32), size, random.random(), scale=1.0)
+        else:
+            clip = clip.astype(np.float32) / np.float32(_PCM)
+            wave = np.asarray(self.augment(clip, random, self.rate_hz, num_samples=size), np.float32)
         person = self.rows[k]["person"]
         sample = {"waves": wave, "people": np.int64(self.number_of[person])}
         if self.faces is not None:

@@ -33,7 +33,7 @@ class Viewing:
 
     def measured(self, lines, path):
         """Prints and passes on metrics of a snapshot, keeps the best snapshot and removes old ones."""
-        for name, line in lines.items():
+        for line in lines.values():
             self.folder.say(json.dumps(line))
             if self._board is not None:
                 for key, value in line["results"].items():

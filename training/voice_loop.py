@@ -1,83 +1,61 @@
 """Voice training: the audio processor onto W+ with the generator frozen, from a run folder that can be continued."""
 
-import time
+import functools
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from dnnlib.settings import from_dict, to_dict
 from metrics.judges.trait_probe import load_probe
 from metrics.world_traits import trait_scores
+from torch_utils import distributed
 from torch_utils.checkpoint import load_checkpoint, load_strictly, part_of
 from torch_utils.images import grid, to_float, to_hwc, to_uint8, write_png
-from torch_utils.random_streams import numpy_stream, stream
+from torch_utils.random_streams import stream
 from training.dataset import Dataset
+from training.loop import Loop, Task
+from training.losses.equipment import equip
+from training.losses.terms import WeighedTerms, check_weights, needs_of
 from training.probe_loop import trait_table
-from training.reals import EndlessOrder
-from training.run_folder import Averages, RunFolder, tick_line
-from training.voice_step import VoiceStep
+from training.run_folder import RunFolder
+from training.settings import RunSettings
+from training.snapshot_metrics import measure_snapshot
+from training.sources import Faces, Voices
+from training.viewing import same_file
+from training.voice_step import VoiceStep, voice_weights
 from voice2style.audio import AudioSettings, FrontEnd
-from voice2style.audio.voice_activity import speech_spans
 from voice2style.card import Card, Part
 from voice2style.discriminator import Discriminator, DiscriminatorSettings
 from voice2style.encoders import ENCODERS
-from voice2style.generators.stylegan2 import Generator, GeneratorSettings
-from voice2style.pipeline import VoiceToFace
+from voice2style.pipeline import VoiceToFace, load, network_file
 
-_PCM = 32767
-
-
-class Voices:
-    """The speech of one split's clips in memory, pauses left out as in inference; batches are crops of one length."""
-
-    def __init__(self, dataset, split, *, crop_s, seed):
-        self.rows = dataset.voices(split)
-        if not self.rows:
-            raise ValueError(f'"{dataset.path}" has no voices in the split "{split}"; --task voice needs them.')
-        self.clips = [_speech_of(dataset, row)
-                      for row in tqdm(self.rows, desc=f"Reading {split} voices", unit="clip", disable=None)]
-        self.size = int(crop_s * self.rows[0].get("sample_rate_hz", 16000))
-        self.order, self.seed = EndlessOrder(len(self.rows), seed, "voices"), seed
-
-    def batch(self, index, size):  # -> [N, S], positions
-        """Returns crops at places drawn for batch `index`; a short clip is repeated."""
-        picks = self.order.batch(index, size)
-        random = numpy_stream(self.seed, "crops", index)
-        return torch.from_numpy(np.stack([self._crop(pick, random.random()) for pick in picks])), picks
-
-    def middle(self, pick):  # -> [1, S]
-        """Returns the middle crop of one clip."""
-        return torch.from_numpy(self._crop(pick, 0.5))[None]
-
-    def _crop(self, pick, place):
-        clip = self.clips[pick]
-        if len(clip) < self.size:
-            clip = np.tile(clip, -(-self.size // len(clip)))
-        start = int(place * (len(clip) - self.size))
-        return clip[start:start + self.size].astype(np.float32) / _PCM
+_PAIRS = 32  # on the sheet of real faces beside faces from voices
 
 
-def _speech_of(dataset, row):  # -> int16 [S]
-    samples = dataset.read_voice(row)
-    rate = row.get("sample_rate_hz", 16000)
-    parts = [samples[round(start_s * rate):round(end_s * rate)] for start_s, end_s in speech_spans(samples, rate)]
-    return np.round((np.concatenate(parts) if parts else samples) * _PCM).astype(np.int16)
+def frozen_networks(network):
+    """Returns (generator, its card's Part and source, discriminator or None) of any readable checkpoint, frozen.
+
+    ValueError says in one sentence what is wrong with the file.
+    """
+    from voice2style.networks import load_networks
+
+    path = network_file(network)
+    model = load(path, device="cpu")  # our own files of any kind of generator, and strangers'
+    discriminator = None
+    if model.card.generator.kind == "stylegan2":
+        discriminator = load_networks(path).D
+    elif model.card.discriminator is not None:
+        tensors, _ = load_checkpoint(path)
+        discriminator = Discriminator(from_dict(DiscriminatorSettings, model.card.discriminator.options))
+        load_strictly(discriminator, part_of(tensors, "D"), where=f'the discriminator of "{network}"')
+    if model.generator.img_channels != 3:
+        raise ValueError(f'"{network}" draws pictures with {model.generator.img_channels} channels; 3 are needed.')
+    return model.generator, model.card, discriminator and discriminator.eval().requires_grad_(False)
 
 
 def build_model(settings, network):
     """Returns (VoiceToFace with a fresh encoder and the frozen generator of `network`, its discriminator or None)."""
-    tensors, found = load_checkpoint(network)
-    if found is None:
-        raise ValueError(f'"{network}" has no card; give a snapshot of train.py --task gan.')
-    card = Card.from_dict(found, where=f'the card of "{network}"')
-    generator = Generator(from_dict(GeneratorSettings, card.generator.options))
-    load_strictly(generator, part_of(tensors, "G_ema"), where=f'the generator of "{network}"')
-    discriminator = None
-    if card.discriminator is not None:
-        discriminator = Discriminator(from_dict(DiscriminatorSettings, card.discriminator.options))
-        load_strictly(discriminator, part_of(tensors, "D"), where=f'the discriminator of "{network}"')
-        discriminator.eval().requires_grad_(False)
+    generator, card, discriminator = frozen_networks(network)
     frontend = FrontEnd(AudioSettings(**settings.audio))
     encoder_settings, encoder_class = ENCODERS["se_resnet"]
     options = encoder_settings(num_ws=generator.num_ws, w_dim=generator.w_dim, planes=frontend.planes,
@@ -88,68 +66,177 @@ def build_model(settings, network):
     return VoiceToFace(frontend, encoder, generator.eval().requires_grad_(False), card), discriminator
 
 
-def train_voice(settings, *, network, probe, data, outdir, desc, command="", device="cpu"):
-    """Trains for `settings.steps` iterations, going on after a stop; returns the path of the model."""
-    options = {"task": "voice", "settings": to_dict(settings), "data": str(data), "network": str(network),
-               "probe": str(probe)}
-    folder = RunFolder(outdir, desc, options)
-    dataset = Dataset(data)
-    judge = load_probe(probe, device=device)
-    model, discriminator = build_model(settings, network)
+def voice_augmentation(settings):
+    """Returns what changes the voices in the reading processes, or None."""
+    if not settings.voice_augment:
+        return None
+    from training.voice_augment import VoiceAugment, VoiceAugmentSettings
+
+    return VoiceAugment(VoiceAugmentSettings(snr_db=settings.noise_snr_db))
+
+
+def face_source(dataset, settings, skip_corrupt, *, resolution, mirror=False):
+    """Returns the Faces that go with the voices; ValueError when the dataset has none, or of another size."""
+    if not dataset.faces("train"):
+        raise ValueError(f'"{dataset.path}" has no faces in the split "train"; these objectives compare with faces.')
+    return Faces(dataset, resolution=resolution, seed=settings.seed, mirror=mirror, skip_corrupt=skip_corrupt)
+
+
+def voice_source(dataset, settings, run, *, faces=None, codes=None, split="train"):
+    """Returns the Voices of a split as the settings want them."""
+    train = split == "train"
+    return Voices(dataset, split, crop_s=settings.crop_s, seed=settings.seed, batch=settings.batch,
+                  crop_most_s=settings.crop_most_s if train else None, faces=faces if train else None,
+                  codes=codes if train else None, augment=voice_augmentation(settings) if train else None,
+                  skip_corrupt=run.skip_corrupt)
+
+
+def train_voice(settings, *, network, probe=None, data, outdir, desc, command="", device="cpu", codes=None,
+                recogniser=None, perceptual=None, run=None):
+    """Trains for `settings.steps` iterations, going on after a stop; returns the path of the model.
+
+    `network`: any readable checkpoint. What the voice path learns from: `probe` (traits), `codes` (a file of known W+
+    codes), `recogniser` (faces of the same person), and `settings.terms`. `run`: RunSettings.
+    """
+    run = run or RunSettings()
+    files = {"network": network, "probe": probe, "codes": codes, "recogniser": recogniser, "perceptual": perceptual}
+    options = {"task": "voice", "settings": to_dict(settings), "data": str(data),
+               **{name: value and str(value) for name, value in files.items()}}
+    folder = RunFolder(outdir, desc, options, notes={"run": to_dict(run), "command": command}, latest=run.resume_latest,
+                       keep_states=run.keep_states)
+    device = distributed.start(device)
+    with folder:
+        dataset = Dataset(data)
+        judge = None if probe is None else load_probe(probe, device=device)
+        model, discriminator = build_model(settings, network)
+        model.to(device)
+        discriminator = discriminator and discriminator.to(device)
+        weights = voice_weights(settings, probe=probe, discriminator=discriminator, codes=codes, recogniser=recogniser)
+        check_weights(weights)
+        _describe(model, dataset, settings, command, judge)
+        faces = _faces_for(weights, dataset, settings, model, run)
+        voices = voice_source(dataset, settings, run, codes=known_codes(codes), faces=faces)
+        unseen = voice_source(dataset, settings, run, split="val") if dataset.voices("val") else None
+        folder.say(f"Num voices: {len(voices)} for training, {0 if unseen is None else len(unseen)} for validation")
+        folder.say("Objectives: " + ", ".join(f"{name} {weight:g}" for name, weight in weights.items()))
+        if run.batch_gpu and run.batch_gpu * distributed.world_size() < settings.batch:
+            folder.say(f"Batch statistics of the audio processor are those of {run.batch_gpu} clips at a time.")
+        equipment = equip(needs_of(weights), model, seed=settings.seed, probe=judge,
+                          truth=truth_of(voices, judge, device), recogniser=recogniser and str(recogniser),
+                          perceptual=perceptual and str(perceptual), faces=functools.partial(faces_of, voices))
+        step = VoiceStep(model, discriminator, WeighedTerms(weights, equipment), settings,
+                         masks=masks_of(settings, model))
+        return _run(step, voices, unseen, judge, folder, run, settings, device=device, data=data)
+
+
+def known_codes(path):
+    """Returns {path of a face: [L, D]} of a --codes file, None for None."""
+    if path is None:
+        return None
+    from training.codes import load_codes
+
+    return load_codes(path)
+
+
+def _faces_for(weights, dataset, settings, model, run):
+    """Returns the faces that the terms compare with, of the generator's size; None when no term needs any."""
+    if not needs_of(weights) & {"reals", "codes", "prototypes"}:
+        return None
+    return face_source(dataset, settings, run.skip_corrupt, resolution=model.generator.img_resolution)
+
+
+def truth_of(voices, judge, device):  # -> [people, K], or None
+    """Returns the traits that the probe should read in each training person's face."""
+    if judge is None:
+        return None
+    first = {row["person"]: row for row in reversed(voices.rows)}
+    return trait_table(voices.dataset, [first[person] for person in voices.people], judge.settings.traits).to(device)
+
+
+def masks_of(settings, model):
+    """Returns the masks of time and frequency that go with changed voices, or None."""
+    if not settings.voice_augment:
+        return None
+    from training.voice_augment import FeatureMasks
+
+    return FeatureMasks(planes=model.frontend.planes)
+
+
+def faces_of(voices, *, at_once=64):
+    """Yields (images [n, 3, H, W] in [-1, 1], numbers of their people [n]) of the training people's faces."""
+    places = [(place, number) for number, person in enumerate(voices.people) for place in voices.faces_of[person]]
+    for start in range(0, len(places), at_once):
+        some, numbers = zip(*places[start:start + at_once])
+        yield to_float(voices.faces.pictures(some)), torch.tensor(numbers)
+
+
+def _run(step, voices, unseen, judge, folder, run, settings, *, device, data):
+    model, final = step.model, folder.path / "model.safetensors"
+
+    def write_snapshot(path, kimg):
+        model.save(path)
+        same_file(path, final)
+
+    def draw_pictures(kimg):
+        model.encoder.eval()
+        write_pairs(model, voices, unseen, folder, kimg=kimg, seed=settings.seed)
+        if judge is not None and unseen is not None and kimg is not None:
+            validate(model, judge, unseen, folder)
+
+    Loop(Task(step=step, source=voices, seed=settings.seed, batch=settings.batch, last=settings.steps,
+              per_tick=settings.tick_steps, snapshot_ticks=settings.snapshot_ticks, write_snapshot=write_snapshot,
+              draw_pictures=draw_pictures, measure=lambda path: measure_snapshot(
+                  run.metrics, path, data, device=device, faces_from="voice")), folder, run, device=device).run()
+    return final
+
+
+def _describe(model, dataset, settings, command, judge):
+    """Puts into the card what the voice path is trained on."""
     card = model.card
     source = {**card.source, "voice": {"data": dataset.card, "settings": to_dict(settings), "command": command,
-                                       "probe": judge.settings.source}}
+                                       "probe": judge and judge.settings.source}}
     model.card = Card(**{**vars(card), "source": source})
-    voices = Voices(dataset, "train", crop_s=settings.crop_s, seed=settings.seed)
-    unseen = Voices(dataset, "val", crop_s=settings.crop_s, seed=settings.seed)
-    folder.say(f"Num voices: {len(voices.rows)} for training, {len(unseen.rows)} for validation")
-    step = VoiceStep(model.to(device), judge, discriminator and discriminator.to(device), settings)
-    truth = trait_table(dataset, voices.rows, judge.settings.traits)
-    state, first = folder.load_state(), 0
-    if state is not None:
-        model.encoder.load_state_dict(state["encoder"])
-        step.optimiser.load_state_dict(state["optimiser"])
-        first = state["next"]
-        folder.say(f"Going on at iteration {first} in {folder.path}")
-    averages, begin, tick_begin, done = Averages(), time.time(), time.time(), first
-    path = folder.path / "model.safetensors"
-    for index in range(first, settings.steps):
-        waves, picks = voices.batch(index, settings.batch)
-        averages.add(step.run(waves.to(device), truth[picks].to(device), index))
-        if (index + 1) % settings.tick_steps and index + 1 < settings.steps:
-            continue
-        tick, rate = (index + 1) // settings.tick_steps, (index + 1 - done) / (time.time() - tick_begin)
-        stats = averages.take()
-        folder.say(tick_line(
-            tick=tick, kimg=(index + 1) * settings.batch / 1000, total_s=time.time() - begin,
-            tick_s=time.time() - tick_begin, tick_kimg=(index + 1 - done) * settings.batch / 1000, maintenance_s=0.0,
-            eta_s=(settings.steps - index - 1) / rate, images_per_s=rate * settings.batch)
-            + "".join(f"  {name.rsplit('/', 1)[1]} {value['mean']:.3f}" for name, value in stats.items()))
-        folder.append_stats(stats)
-        if tick % settings.snapshot_ticks == 0 or index + 1 == settings.steps:
-            model.encoder.eval()
-            validate(model, judge, unseen, dataset, folder)
-            model.save(path)
-            folder.save_state({"encoder": model.encoder.state_dict(), "optimiser": step.optimiser.state_dict(),
-                               "next": index + 1})
-        tick_begin, done = time.time(), index + 1
-    return path
 
 
 @torch.no_grad()
-def validate(model, judge, voices, dataset, folder, *, most=400):
-    """Prints R² per trait of faces from unseen voices, as the training probe reads them, and draws a grid of pairs."""
+def validate(model, judge, voices, folder, *, most=400):
+    """Prints R² per trait of faces from unseen voices, as the training probe reads them."""
     rows = voices.rows[:most]
-    truth = trait_table(dataset, rows, judge.settings.traits).numpy()
+    truth = trait_table(voices.dataset, rows, judge.settings.traits).numpy()
     images = torch.cat([model.synthesis(model.codes(voices.middle(place))).clamp(-1, 1) for place in range(len(rows))])
-    read = torch.cat([judge(part) for part in images.split(64)]).numpy()
+    read = torch.cat([judge(part) for part in images.split(64)]).cpu().numpy()
     names = judge.settings.traits
     scores = trait_scores({name: truth[:, k] for k, name in enumerate(names)},
                           {name: read[:, k] for k, name in enumerate(names)}, ceilings={}, rounds=50)
-    folder.say("val R²  " + "  ".join(f"{score.name} {score.value:.2f}" for score in scores))
-    first_face = {row["person"]: row for row in reversed(dataset.faces("val"))}
-    pairs = [(place, first_face[row["person"]]) for place, row in enumerate(rows) if row["person"] in first_face][:32]
-    if pairs:
-        reals = [to_float(torch.from_numpy(np.array(dataset.read_face(row))).permute(2, 0, 1)) for _, row in pairs]
-        sheet = [image for (place, _), real in zip(pairs, reals) for image in (real, images[place].cpu())]
-        write_png(folder.path / "pairs.png", to_hwc(grid(to_uint8(torch.stack(sheet)), 16)))
+    folder.say("val R²  " + "  ".join(f"{score.name} {score.value:.2f}" for score in scores)
+               + f"  (n {len(rows)}, judge: the training probe)")
+
+
+@torch.no_grad()
+def write_pairs(model, voices, unseen, folder, *, kimg, seed=0):
+    """Draws the same people at every snapshot: a real face, and beside it the face from the voice, constant noise.
+
+    Unseen people where the dataset has some; without faces only the drawn ones.
+    """
+    heard = voices if unseen is None else unseen
+    dataset, split = heard.dataset, "train" if unseen is None else "val"
+    first_face = {row["person"]: row for row in reversed(dataset.faces(split))}
+    shown, places = set(), []
+    for place, row in enumerate(heard.rows):
+        if row["person"] not in shown and (not first_face or row["person"] in first_face):
+            shown.add(row["person"])
+            places.append(place)
+    sheet = []
+    for place in places[:_PAIRS]:
+        drawn = model.synthesis(model.codes(heard.middle(place))).clamp(-1, 1)[0].cpu()
+        if first_face:
+            pixels = np.array(dataset.read_face(first_face[heard.rows[place]["person"]]))
+            real = to_float(torch.from_numpy(pixels).permute(2, 0, 1))[None]
+            sheet.append(torch.nn.functional.interpolate(real, size=drawn.shape[1:], mode="area")[0])
+        sheet.append(drawn)
+    if not sheet:
+        return
+    name = "fakes_init.png" if kimg is None else f"fakes{round(kimg):06d}.png"
+    write_png(folder.path / name, to_hwc(grid(to_uint8(torch.stack(sheet)), 16 if len(sheet) >= 16 else None)))
+    if kimg is not None:
+        same_file(folder.path / name, folder.path / "pairs.png")

@@ -4,8 +4,7 @@ import math
 
 import torch
 
-from torch_utils.random_streams import stream
-from training.losses.adversarial import generator_loss
+from training.losses.terms import total
 from training.phases import Phase
 
 
@@ -48,33 +47,25 @@ def add_noise(waves, snr_db, draw, batch):  # [n, S] -> [n, S]
     return waves + torch.stack(noises).to(waves.device) * (power / 10 ** (ratio_db / 10)).sqrt()
 
 
-@torch.no_grad()
-def whitening(generator, *, num_samples=20000, seed=0):  # -> [D, D]
-    """Returns the matrix that gives the codes of the mapping network unit variance in every direction.
-
-    Distances are measured through it: a step the generator has never seen counts much, one it knows counts little.
-    """
-    z = torch.randn([num_samples, generator.z_dim], generator=stream(seed, "whitening"))
-    device = next(generator.parameters()).device
-    c = torch.eye(generator.c_dim, device=device)[torch.arange(num_samples) % generator.c_dim] if generator.c_dim else None
-    variances, directions = torch.linalg.eigh(torch.cov(generator.mapping(z.to(device), c)[:, 0].T))
-    return directions / variances.clamp_min(1e-4 * variances.max()).sqrt()
+def voice_weights(settings, *, probe, discriminator, codes, recogniser):
+    """Returns {term: weight} of a run: the settings' weights where there is something to learn from, then --term."""
+    given = {"trait": settings.trait_weight if probe else 0.0,
+             "realism": settings.realism_weight if discriminator else 0.0, "latent": 1.0 if codes else 0.0,
+             "id_cosine": 1.0 if recogniser else 0.0, "w_avg": settings.w_avg_weight, "spread": settings.spread_weight}
+    return {name: weight for name, weight in {**given, **settings.terms}.items() if weight}
 
 
 class VoiceStep:
-    """The audio processor and its optimiser; generator, probe and discriminator (None: no realism term) stay frozen.
+    """The audio processor and its optimiser; generator, judges and discriminator (None: no realism term) stay frozen.
 
-    `truth` [people, K] are the traits that the probe should read in a person's picture. `terms`: an object with
-    `loss(images=, ws=, embeddings=, batch=, draw=) -> {name: (weight, value)}`, or None.
+    `terms`: WeighedTerms, whose own networks (the projection of voice embeddings) are trained as well. `masks`: a
+    FeatureMasks, or None.
     """
 
-    def __init__(self, model, probe, discriminator, settings, *, truth=None, terms=None):
-        self.model, self.probe, self.discriminator, self.settings = model, probe, discriminator, settings
-        self.truth, self.terms = truth, terms
-        self.whitening = whitening(model.generator, seed=settings.seed)
-        self.networks = {"encoder": model.encoder}
-        if terms is not None:
-            self.networks |= terms.networks
+    def __init__(self, model, discriminator, terms, settings, *, masks=None):
+        self.model, self.discriminator, self.terms, self.settings = model, discriminator, terms, settings
+        self.masks = masks
+        self.networks = {"encoder": model.encoder, **terms.networks}
         parameters = [parameter for network in self.networks.values() for parameter in network.parameters()]
         self.optimisers = {"encoder": make_optimiser(parameters, settings)}
 
@@ -95,26 +86,20 @@ class VoiceStep:
         """Takes back what `state()` returned."""
 
     def _run(self, batch, draw):
-        settings, waves = self.settings, batch.waves
-        if not settings.voice_augment:
-            waves = add_noise(waves, settings.noise_snr_db, draw, batch)
-        embeddings = self.model.encoder.train().embed(self.model.frontend(waves))
-        offsets = self.model.encoder.offsets(embeddings)
-        ws = self.model.mean_codes() + offsets
-        images = self.model.synthesis(ws, noise_mode="const")
-        middle = offsets.mean(1, keepdim=True)
-        terms = {"w_avg": (settings.w_avg_weight, (middle @ self.whitening).square().mean()),
-                 "spread": (settings.spread_weight, ((offsets - middle) @ self.whitening).square().mean())}
-        if self.probe is not None:
-            truth = self.truth[batch.people]
-            terms["trait"] = settings.trait_weight, (self.probe(images) - truth).square().mean()
-        if self.discriminator is not None and settings.realism_weight:
-            c = None
-            if self.discriminator.c_dim:
-                c = torch.full([len(images), self.discriminator.c_dim], 1 / self.discriminator.c_dim, device=images.device)
-            terms["realism"] = settings.realism_weight, generator_loss(self.discriminator(images, c))
-        if self.terms is not None:
-            terms |= self.terms.loss(images=images, ws=ws, embeddings=embeddings, batch=batch, draw=draw)
-        loss = sum(weight * value for weight, value in terms.values())
-        return loss, {f"Loss/voice/{name}": value.detach() for name, (_, value) in terms.items()} | {
-            "Loss/voice/all": loss.detach()}
+        waves = batch.waves
+        if not self.settings.voice_augment:  # else the reading processes have changed them
+            waves = add_noise(waves, self.settings.noise_snr_db, draw, batch)
+        features = self.model.frontend(waves)
+        if self.masks is not None:
+            features = self.masks(features, draw("masks"), batch=batch)
+        embeddings = self.model.encoder.train().embed(features)
+        ws = self.model.mean_codes() + self.model.encoder.offsets(embeddings)
+        images = self.model.synthesis(ws)
+        logits = None
+        if "realism" in self.terms.weights:
+            c_dim = self.discriminator.c_dim  # a voice has no label: all of them alike
+            c = torch.full([len(images), c_dim], 1 / c_dim, device=images.device) if c_dim else None
+            logits = self.discriminator(images, c)
+        found = self.terms.loss(batch=batch, draw=draw, images=images, ws=ws, embeddings=embeddings, logits=logits)
+        loss, stats = total(found, "Loss/voice")
+        return loss, {**stats, "Loss/voice/all": loss.detach()}

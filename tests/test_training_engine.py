@@ -1,0 +1,348 @@
+"""The parts of the engine by themselves: where samples come from, how phases run, what warns, what one sees."""
+
+import dataclasses
+import json
+import math
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from test_training_runs import QUICK, TINY, faces16, pairs16, run_gan  # noqa: F401  (fixtures)
+
+from torch_utils.running_stats import RunningStats, single
+from training.curves import draw_curves, read_metrics
+from training.dataset import Dataset
+from training.early_warnings import EarlyWarnings
+from training.feed import Feed
+from training.gan_loop import build_networks
+from training.gan_step import GanStep
+from training.loop import iterations_of
+from training.losses.path_length import path_length_loss, path_lengths
+from training.phase_runner import PhaseRunner
+from training.phases import Batch, Draw, Phase
+from training.settings import RunSettings, VoiceSettings
+from training.sheets import sheet_size
+from training.sources import Faces, Store, Voices, crop, label_table
+from training.viewing import Viewing, is_higher_better
+from training.voice_step import rate_share
+from voice2style.pipeline import load
+
+
+def feed_of(source, *, size=4, first=0, last=6, say=None, **run):
+    return Feed(source, size=size, first=first, last=last, run=RunSettings(**run), device=torch.device("cpu"),
+                say=say or (lambda line: None))
+
+
+def content(batches):
+    return [{field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)
+             if isinstance(getattr(batch, field.name), torch.Tensor)} for batch in batches]
+
+
+def alike(a, b):
+    return len(a) == len(b) and all(x.keys() == y.keys() and all(torch.equal(x[n], y[n]) for n in x)
+                                    for x, y in zip(a, b))
+
+
+def test_samples_depend_on_seed_and_position_alone(faces16):  # noqa: F811
+    def faces():
+        return Faces(Dataset(faces16), resolution=16, seed=3, mirror=True, mirrory=True)
+
+    whole = content(feed_of(faces()))
+    assert alike(whole, content(feed_of(faces(), cache_gb=0, workers=2)))  # read by processes
+    assert alike(whole[4:], content(feed_of(faces(), first=4)))  # gone on with
+    assert not alike(whole[:1], content(feed_of(Faces(Dataset(faces16), resolution=16, seed=4), last=1)))
+    flat = content(feed_of(Faces(Dataset(faces16), resolution=16, seed=3)))
+    flipped = torch.cat([(x["images"] != y["images"]).flatten(1).any(1) for x, y in zip(whole, flat)])
+    assert 8 < int(flipped.sum()) < 24  # three quarters of 24 are expected
+    for one, other, turned in zip(*(torch.cat([x["images"] for x in batches]) for batches in (whole, flat)), flipped):
+        ways = [other, other.flip(2), other.flip(1), other.flip(1, 2)]
+        assert any(torch.equal(one, way) for way in ways) and turned == (not torch.equal(one, other))
+
+
+def test_voices_come_with_faces_of_the_same_person_in_one_length_a_batch(pairs16):  # noqa: F811
+    dataset = Dataset(pairs16)
+    faces = Faces(dataset, resolution=16, seed=0)
+    voices = Voices(dataset, crop_s=0.5, crop_most_s=1.5, seed=0, batch=4, faces=faces)
+    batches = list(feed_of(voices))
+    lengths = {batch.waves.shape[1] for batch in batches}
+    assert len(lengths) > 2 and min(lengths) >= 8000 and max(lengths) <= 24000
+    own = {row["person"]: faces.pictures([place])[0] for place, row in enumerate(faces.rows)}
+    for batch in batches:
+        for number, image in zip(batch.people.tolist(), batch.images):
+            assert torch.equal(((image + 1) * 127.5).round().to(torch.uint8), own[voices.people[number]])
+    known = {faces.rows[0]["path"]: np.ones((6, 16), np.float32)}
+    few = Voices(dataset, crop_s=0.5, seed=0, batch=2, faces=faces, codes=known)
+    assert few.people == [faces.rows[0]["person"]] and next(iter(feed_of(few, size=2))).codes.shape == (2, 6, 16)
+    changed = Voices(dataset, crop_s=0.5, seed=0, batch=4, augment=lambda wave, rng, rate, num_samples: (
+        wave[:num_samples] * np.float32(rng.random())))
+    assert alike(content(feed_of(changed, last=2, workers=0)), content(feed_of(changed, last=2, workers=2)))
+
+
+def test_short_clips_are_repeated_and_crops_stay_inside():
+    clip = np.arange(1, 6, dtype=np.int16)
+    assert (crop(clip, 3, 1.0, scale=1.0) == [3, 4, 5]).all() and (crop(clip, 3, 0.0, scale=1.0) == [1, 2, 3]).all()
+    assert (crop(clip, 7, 0.0, scale=1.0) == [1, 2, 3, 4, 5, 1, 2]).all()
+
+
+def damaged(path, source, names):
+    """Writes a copy of a dataset in which some items are damaged."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, b"not a picture" if name in names else old.read(name))
+    return path
+
+
+@pytest.mark.parametrize("how", [{"cache_gb": 1}, {"cache_gb": 0, "workers": 2}, {"cache_gb": 0, "workers": 0}])
+def test_damaged_items_are_named_and_replaced_alike_however_they_are_read(tmp_path, faces16, how):  # noqa: F811
+    rows = Dataset(faces16).faces("train")
+    names = [rows[3]["path"], rows[7]["path"]]
+    path, lines = damaged(tmp_path / "bad.zip", faces16, names), []
+    source = Faces(Dataset(path), resolution=16, seed=0)
+    batches = content(feed_of(source, last=12, say=lines.append, **how))
+    again = Faces(Dataset(path), resolution=16, seed=0)
+    assert alike(batches, content(feed_of(again, last=12)))
+    warnings = [line for line in lines if line.startswith("Warning")]
+    assert len(warnings) == 2 and all(any(name in line for line in warnings) for name in names)
+    strict = Faces(Dataset(path), resolution=16, seed=0, skip_corrupt=1)
+    with pytest.raises(ValueError, match=r"2 items of the dataset are damaged, 1 may be passed over \(--skip-"):
+        list(feed_of(strict, last=12, skip_corrupt=1, **how))
+
+
+def test_a_replacement_is_never_damaged_itself():
+    def read(k):
+        if k % 2:
+            raise ValueError(f"item {k} is damaged.")
+        return k
+
+    store = Store(20, read, seed=1, skip_corrupt=10)
+    found = {k: store.get(k) for k in range(20)}
+    assert all(used % 2 == 0 == content % 2 for used, content in found.values())
+    assert all(found[k] == (k, k) for k in range(0, 20, 2))
+    assert {k: Store(20, read, seed=1, skip_corrupt=10).get(k) for k in reversed(range(20))} == found
+    with pytest.raises(ValueError, match="item 1 is damaged"):
+        Store(2, lambda k: read(1), seed=1, skip_corrupt=0).get(1)
+
+
+def labelled(path, source, label):
+    """Writes a copy of a dataset whose face rows have labels."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            lines = old.read(name)
+            if name == "manifest.jsonl":
+                rows = [json.loads(line) for line in lines.splitlines()]
+                for number, row in enumerate(row for row in rows if row["kind"] == "face"):
+                    row["label"] = label(number)
+                lines = "\n".join(map(json.dumps, rows)).encode()
+            new.writestr(name, lines)
+    return path
+
+
+def test_a_conditional_run_learns_with_the_labels_of_the_dataset(tmp_path, faces16):  # noqa: F811
+    path = labelled(tmp_path / "labels.zip", faces16, lambda number: number % 3)
+    snapshot = run_gan(tmp_path, path, dataclasses.replace(TINY, total_kimg=0.008, cond=True))
+    generator = load(snapshot, device="cpu").generator
+    assert generator.c_dim == 3 and "Label shape: [3]" in (snapshot.parent / "log.txt").read_text()
+    z, c = torch.randn(1, 8), torch.eye(3)
+    assert not torch.equal(generator(z, c[:1], noise_mode="const"), generator(z, c[1:2], noise_mode="const"))
+    faces = Faces(Dataset(path), resolution=16, cond=True)
+    shown = faces.sheet(5, 4)
+    kinds = faces.labels[shown].argmax(1).reshape(4, 5)
+    assert (kinds == kinds[:, :1]).all() and kinds[:, 0].tolist() == [0, 1, 2, 0]  # rows by class
+    assert len(set(shown[:5] + shown[15:])) > 5  # the second row of a class goes on
+    batch = next(iter(feed_of(faces)))
+    assert torch.equal(batch.labels.sum(1), torch.ones(4))
+
+
+def test_labels_are_numbers_or_vectors_and_all_there(tmp_path, faces16):  # noqa: F811
+    dataset = Dataset(faces16)
+    rows = dataset.faces("train")
+    assert label_table(dataset, rows) is None
+    assert label_table(dataset, [{**row, "label": [0.5, k]} for k, row in enumerate(rows)]).shape == (len(rows), 2)
+    with pytest.raises(ValueError, match="23 of 24 faces have no label"):
+        label_table(dataset, [{**rows[0], "label": 1}, *rows[1:]])
+    with pytest.raises(ValueError, match="neither all whole numbers nor vectors"):
+        label_table(dataset, [{**rows[0], "label": 1}, {**rows[1], "label": [1.0]}])
+    with pytest.raises(ValueError, match="has no labels; --cond=1 needs rows"):
+        Faces(dataset, resolution=16, cond=True)
+    assert len(Faces(dataset, resolution=16, subset=5)) == 5
+    assert {row["path"] for row in Faces(dataset, resolution=16, subset=5).rows} < {
+        row["path"] for row in Faces(dataset, resolution=16, subset=9).rows}
+
+
+def a_step(**changes):
+    settings = dataclasses.replace(TINY, style_mixing=0.9, mbstd_group=2, **changes)
+    generator, discriminator = build_networks(settings)
+    return GanStep(generator, discriminator, build_networks(settings)[0], settings)
+
+
+def a_batch(size=8):
+    images = torch.rand(size, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return Batch(size, torch.arange(size), images=images)
+
+
+def test_parts_of_a_batch_draw_what_the_whole_batch_draws():
+    step, batch, draw = a_step(), a_batch(), Draw(0, "Gmain", 3)
+    step.G.requires_grad_(False)
+    for layer in step.G.modules():
+        if hasattr(layer, "noise_strength"):
+            layer.noise_strength.fill_(1.0)
+    whole = step.fakes(batch, draw, None)[0]
+    for k in range(4):
+        torch.testing.assert_close(step.fakes(batch.part(k, 4), draw, None)[0], whole[k::4], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(whole, step.fakes(batch, Draw(0, "Gmain", 4), None)[0])
+
+
+def test_the_path_length_of_parts_is_that_of_the_batch():
+    step, batch, draw = a_step(), a_batch(), Draw(0, "Greg", 0)
+    step.pl_mean = torch.tensor(0.3)
+    runner = PhaseRunner(seed=0, batch_gpu=None, stats=RunningStats(), device=torch.device("cpu"), say=print)
+    found = {}
+    for batch_gpu in (None, 2):
+        step.G.zero_grad()
+        runner.batch_gpu = batch_gpu
+        phase = next(phase for phase in step.phases(0) if phase.name == "Greg")
+        runner._gradients(phase, batch.first(0.5), draw)
+        found[batch_gpu] = [p.grad.clone() for p in step.G.parameters() if p.grad is not None], step._next_pl_mean
+        step._lengths_mean = None
+    assert len(found[None][0]) > 10
+    torch.testing.assert_close(found[2], found[None], rtol=1e-4, atol=1e-6)
+    half = batch.first(0.5)
+    images, ws, _ = step.fakes(half, draw, None)  # the published form: one batch, gradient through the mean
+    noise = torch.stack([torch.randn(3, 16, 16, generator=draw("path", place)) for place in range(4)])
+    loss, moved = path_length_loss(path_lengths(images, ws, noise), torch.tensor(0.3))
+    wanted = torch.autograd.grad(loss * step.settings.pl_interval, list(step.G.parameters()), allow_unused=True)
+    torch.testing.assert_close(found[None][0], [g for g in wanted if g is not None], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found[None][1], moved)
+
+
+def test_out_of_memory_halves_the_pieces_once_aloud_and_changes_no_number():
+    found, lines = {}, []
+    for fails in (False, True):
+        step, left = a_step(), [1 if fails else 0]
+        original = step._d_main
+
+        def short_of_memory(batch, draw, original=original, left=left):
+            if left[0] and len(batch) == 8:
+                left[0] -= 1
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return original(batch, draw)
+
+        step._d_main = short_of_memory
+        stats = RunningStats()
+        runner = PhaseRunner(seed=0, batch_gpu=None, stats=stats, device=torch.device("cpu"), say=lines.append, group=2)
+        for network in step.networks.values():
+            network.requires_grad_(False)
+        for index in range(2):
+            runner.run(step, a_batch(), index)
+        found[fails] = step.G.mapping.w_avg, step.D.state_dict(), stats.take()["Loss/D/loss"]["mean"]
+    assert len(lines) == 1 and "from here on 4 (--batch-gpu=4)" in lines[0] and runner.batch_gpu == 4
+    torch.testing.assert_close(found[True], found[False], rtol=1e-4, atol=1e-5)
+
+    def always(batch, draw):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    phase = Phase("Dmain", "D", ("D",), always)
+    with pytest.raises(ValueError, match=r"does not suffice for 4 samples .* with --batch-gpu=2"):
+        runner._phase(step, phase, a_batch(), 0)
+
+
+def test_statistics_are_means_over_iterations_and_count_what_is_not_finite():
+    stats = RunningStats()
+    for value in (1.0, 3.0, math.nan):
+        stats.add({"a": torch.tensor(value)}, 0.25)
+        stats.add({"a": torch.tensor(value)}, 0.75)
+        stats.next_iteration()
+    half = RunningStats()
+    half.restore(stats.state())  # a state in the middle of a tick
+    assert stats.take()["a"] == half.take()["a"] == {"num": 2, "mean": 2.0, "std": 1.0, "nonfinite": 1}
+    assert stats.take() == {}
+
+
+def quiet_tick(**more):
+    usual = {"Loss/signs/real": 0.4, "Loss/signs/fake": -0.3, "Gradients/Gmain": 1.0, "Loss/pl_penalty": 0.5}
+    return {name: single(value) for name, value in {**usual, **more}.items()}
+
+
+@pytest.mark.parametrize("ticks, at_bound, message", [
+    ([{"Loss/G/loss": math.nan}], False, "NaN or infinite values in Loss/G/loss"),
+    ([{"Loss/signs/real": 0.99, "Loss/signs/fake": -0.99}] * 3, False, "D tells real from generated faces"),
+    ([{"Gradients/Gmain": 50.0}], False, "the gradient of Gmain is 50 times its usual size"),
+    ([{"Loss/pl_penalty": 8.0}], False, "the path length runs away: 8, usually 0.5"),
+    ([{}] * 3, True, "the augmentation's p has stood at its bound"),
+])
+def test_each_early_warning_comes_once_and_only_when_it_is_true(ticks, at_bound, message):
+    warnings = EarlyWarnings()
+    assert [warnings.look(quiet_tick()) for _ in range(5)] == [[]] * 5
+    found = [line for tick in ticks for line in warnings.look(quiet_tick(**tick), at_bound=at_bound)]
+    assert len(found) == 1 and message in found[0]
+    copy = EarlyWarnings()
+    copy.restore(warnings.state())
+    assert copy.look(quiet_tick(**ticks[-1]), at_bound=at_bound) == []  # said already, also after a resume
+    assert warnings.look(quiet_tick()) == []
+    again = [line for tick in ticks for line in warnings.look(quiet_tick(**tick), at_bound=at_bound)]
+    assert len(again) == 1  # it was over, and came back
+
+
+def test_the_learning_rate_follows_its_schedule():
+    cycles = VoiceSettings(steps=100, warmup_steps=0, schedule="cycles", cycles=4)
+    assert [round(rate_share(step, cycles), 3) for step in (0, 25, 50, 75)] == [1.0] * 4
+    assert rate_share(24, cycles) < 0.02 and rate_share(12, cycles) == pytest.approx(0.5, abs=0.05)
+    constant = VoiceSettings(steps=100, warmup_steps=10, schedule="constant")
+    assert [rate_share(step, constant) for step in (0, 9, 50)] == [0.1, 1.0, 1.0]
+    assert rate_share(99, VoiceSettings(steps=100, warmup_steps=10)) < 0.001
+
+
+def test_sheets_have_the_published_size():
+    assert sheet_size(1024, 1024) == (7, 4) and sheet_size(256, 256) == (30, 16) and sheet_size(16, 16) == (32, 32)
+    assert sheet_size(1024, 1024, "1080p") == (3, 2)
+    assert [iterations_of(kimg, 32) for kimg in (0.001, 0.032, 0.033, 25000)] == [1, 1, 2, 781250]
+
+
+def test_curves_show_losses_and_metrics_and_the_best_snapshot_stays(tmp_path):
+    from PIL import Image
+
+    folder_of = tmp_path / "00000-tiny"
+    folder_of.mkdir()
+    lines = [{name: single(kimg) for name in ("Progress/kimg", "Loss/G/loss", "Loss/D/loss", "Loss/scores/real",
+                                              "Loss/pl_penalty", "Progress/augment")} for kimg in range(4)]
+    (folder_of / "stats.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for kimg in (0, 1, 2, 3):
+        (folder_of / f"network-snapshot-{kimg:06d}.safetensors").write_bytes(b"%d" % kimg)
+    for kimg, value in ((0, 50.0), (1, 20.0), (2, 30.0), (3, 40.0), (3, 41.0)):
+        with open(folder_of / "metric-fid50k_full.jsonl", "a") as file:
+            file.write(json.dumps({"results": {"fid50k_full": value}, "metric": "fid50k_full",
+                                   "snapshot_pkl": f"network-snapshot-{kimg:06d}.safetensors"}) + "\n")
+    assert read_metrics(folder_of) == {"fid50k_full": [(0, 50.0), (1, 20.0), (2, 30.0), (3, 41.0)]}
+
+    class Folder:
+        path = folder_of
+        say = staticmethod(print)
+
+    viewing = Viewing(Folder, RunSettings(metrics=("fid50k_full",), keep_snapshots=1))
+    last = folder_of / "network-snapshot-000003.safetensors"
+    viewing.measured({"fid50k_full": {"results": {"fid50k_full": 41.0}}}, last)
+    viewing.curves()
+    kept = sorted(path.name for path in folder_of.glob("network-*"))
+    assert kept == ["network-best.safetensors", "network-snapshot-000001.safetensors",
+                    "network-snapshot-000003.safetensors"]
+    assert (folder_of / "network-best.safetensors").read_bytes() == b"1"
+    assert not viewing.unmeasured(last)
+    assert viewing.unmeasured(folder_of / "network-snapshot-000004.safetensors")
+    with Image.open(draw_curves(folder_of)) as picture:
+        assert picture.width == 1200 and len(picture.convert("L").histogram()) > 50  # five panels in two rows
+        assert picture.height > 400
+    assert draw_curves(tmp_path) is None
+    assert [is_higher_better(name) for name in ("fid50k_full", "kid50k_full", "pr50k3_full_recall", "ppl2_wend")] == [
+        False, False, True, False]
+
+
+def test_the_board_gets_what_the_statistics_say(tmp_path, faces16):  # noqa: F811
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = dataclasses.replace(QUICK, tensorboard=True)
+    folder = run_gan(tmp_path, faces16, dataclasses.replace(TINY, total_kimg=0.008), run=run).parent
+    board = EventAccumulator(str(folder))
+    board.Reload()
+    assert {"Loss/G/loss", "Progress/tick", "Timing/sec_per_kimg"} <= set(board.Tags()["scalars"])
