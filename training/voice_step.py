@@ -96,7 +96,7 @@ class VoiceStep:
         ws = self.model.mean_codes() + self.model.encoder.offsets(embeddings)
         images = self.model.synthesis(ws)
         logits = None
-        if "realism" in self.terms.weights:
+        if "realism" in self.terms.weights and self.discriminator is not None:
             c_dim = self.discriminator.c_dim  # a voice has no label: all of them alike
             c = torch.full([len(images), c_dim], 1 / c_dim, device=images.device) if c_dim else None
             logits = self.discriminator(images, c)

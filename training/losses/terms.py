@@ -149,7 +149,7 @@ TERMS = {
     "voice_info_nce": Term(
         lambda x: contrastive.info_nce_loss(x.voice_features, *_rivals(x, x.real_features)), 0.5, _CONTRAST,
         "InfoNCE, van den Oord et al. 2018, on voice and face", per_sample=False),
-    "feature": Term(lambda x: feature.feature_loss(x.voice_features, x.real_features), 1.0,
+    "feature": Term(lambda x: feature.feature_loss(x.voice_features, x.real_features), 0.1,
                     ("embeddings", "reals", "recogniser", "projection"), "Speech2Face, Oh et al. 2019"),
     "distillation": Term(
         lambda x: feature.distillation_loss(_recogniser_logits(x, x.voice_features),
