@@ -61,7 +61,7 @@ class AdaController:
     @property
     def at_bound(self):
         """True when p stands at its bound: D keeps overfitting, more data is wanted."""
-        return self.settings.mode == "ada" and float(self.pipe.p) >= self.settings.p_max
+        return self.settings.mode == "ada" and self.pipe.strength >= self.settings.p_max
 
     def observe(self, real_logits):  # [n, 1]
         """Takes note of how D judged (augmented) real pictures."""
@@ -80,13 +80,13 @@ class AdaController:
                 self.heuristic = signs / count
                 step = batch_size * settings.interval / (settings.ada_kimg * 1000)
                 direction = (self.heuristic > settings.target) - (self.heuristic < settings.target)
-                self.pipe.set_p(min(max(float(self.pipe.p) + direction * step, 0.0), settings.p_max))
+                self.pipe.set_p(min(max(self.pipe.strength + direction * step, 0.0), settings.p_max))
             self._sums = torch.zeros_like(self._sums)
-        return float(self.pipe.p)
+        return self.pipe.strength
 
     def state(self):
         """Returns what a resumed run needs."""
-        return {"p": float(self.pipe.p), "sums": self._sums.cpu(), "batches": self._batches,
+        return {"p": self.pipe.strength, "sums": self._sums.cpu(), "batches": self._batches,
                 "heuristic": self.heuristic}
 
     def restore(self, state):

@@ -51,7 +51,16 @@ class AugmentPipe(nn.Module):
         super().__init__()
         self.names = pipe_names(names)
         self.register_buffer("p", torch.zeros([]))
+        self._strength = None, 0.0  # of which state of the buffer, its number
         self.set_p(p)
+
+    @property
+    def strength(self):
+        """p as a plain number; asks the device for it only when the buffer has changed."""
+        state = (id(self.p), self.p._version)
+        if self._strength[0] != state:
+            self._strength = state, float(self.p)
+        return self._strength[1]
 
     def set_p(self, p):
         """Sets the probability; ValueError outside of 0 to 1."""
@@ -62,7 +71,7 @@ class AugmentPipe(nn.Module):
     def forward(self, images, generator=None, *, batch=None):  # [N, C, H, W] -> [N, C, H, W]
         if images.ndim != 4 or not images.is_floating_point():
             raise ValueError(f"augmentation takes float pictures [N, C, H, W], got {images.dtype} {list(images.shape)}")
-        p = float(self.p)
+        p = self.strength
         if p == 0:
             return images
         size, positions = (len(images), None) if batch is None else (batch.size, batch.positions)

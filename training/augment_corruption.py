@@ -42,19 +42,28 @@ def amplify_bands(images, gains):  # [N, C, H, W], [N, 4] from low to high -> [N
 
 def noise(images, dice):  # [N, C, H, W] -> [N, C, H, W]
     """Returns pictures with white RGB noise of a deviation |N(0, 0.1²)|, with probability p."""
-    used, deviation = dice.chance(), dice.normal(NOISE_DEVIATION).abs()
-    grains = dice.normal(1.0, *images.shape[1:])
+    used, deviation, seeds = dice.chance(), dice.normal(NOISE_DEVIATION).abs(), dice.seeds()
 
     def add(rows, k):
-        return rows + (deviation[k, None, None, None] * grains[k]).to(rows)
+        grains = torch.stack([_grains(seed, rows) for seed in seeds[k].tolist()])
+        return rows + deviation[k].to(rows)[:, None, None, None] * grains
 
     return on_active(images, used, add)
+
+
+def _grains(seed, rows):  # -> [C, H, W] ~ N(0, I), on the device of the pictures
+    generator = torch.Generator(rows.device).manual_seed(seed)
+    return torch.randn(rows.shape[1:], generator=generator, device=rows.device).to(rows.dtype)
 
 
 def cutout(images, dice):  # [N, C, H, W] -> [N, C, H, W]
     """Returns pictures with a rectangle of half their sides set to grey, with probability p."""
     used, centre = dice.chance(), dice.uniform(0, 1, 2)
-    return on_active(images, used, lambda rows, k: rows * keep_mask(centre[k], *rows.shape[2:]).to(rows))
+
+    def cut(rows, k):
+        return rows * keep_mask(centre[k].to(rows.device), *rows.shape[2:]).to(rows.dtype)
+
+    return on_active(images, used, cut)
 
 
 def keep_mask(centre, height, width):  # [N, 2] (x, y) in sides of the picture -> [N, 1, H, W] of 0 and 1
@@ -63,6 +72,6 @@ def keep_mask(centre, height, width):  # [N, 2] (x, y) in sides of the picture -
     for axis, side in ((0, width), (1, height)):
         low = ((centre[:, axis] - HOLE / 2) * side).round()[:, None]
         high = ((centre[:, axis] + HOLE / 2) * side).round()[:, None]
-        place = torch.arange(side)
+        place = torch.arange(side, device=centre.device)
         inside.append((place >= low) & (place < high))
     return (~(inside[0][:, None, :] & inside[1][:, :, None])).float()[:, None]

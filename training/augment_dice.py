@@ -30,6 +30,10 @@ class Dice:
         """Returns whole numbers from 0 to count - 1, all equally likely."""
         return self._rows(torch.randint(count, [self.size], generator=self.generator))
 
+    def seeds(self):  # -> [n] int64
+        """Returns a seed for each sample, for what is drawn in large numbers on the device of the pictures."""
+        return self._rows(torch.randint(2**62, [self.size], generator=self.generator))
+
     def chance(self, probability=None):  # -> [n] bool
         """Returns True with a probability (None: p)."""
         return self._rows(torch.rand([self.size], generator=self.generator)) < (self.p if probability is None

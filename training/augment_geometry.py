@@ -4,6 +4,7 @@ Karras et al. 2020, Training Generative Adversarial Networks with Limited Data, 
 its mirror image. Pixel coordinates are (x, y), x to the right, y down.
 """
 
+import functools
 import math
 
 import torch
@@ -15,6 +16,8 @@ from training.augment_wavelets import symlet
 
 MAX_SHIFT = 0.125  # of whole-pixel and of fractional translation, in sides of the picture
 SCALE_OCTAVES = 0.2
+_MOMENTS = 6  # of the symlet that doubles and halves pictures
+_MATRIX_SIDE = 256  # pictures up to this side are filtered by matrices, larger ones by convolutions
 
 
 def blit(images, dice):  # [N, C, H, W] -> [N, C, H, W]
@@ -35,17 +38,16 @@ def move_pixels(images, mirrored, turns, shifts):  # [N, C, H, W], [N] bool, [N]
     outside of a picture that is not square is filled with the mirror image.
     """
     n, c, height, width = images.shape
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    mirrored, turns, shifts = (wish.to(images.device)[:, None, None] for wish in (mirrored, turns % 4, shifts))
     # Twice the coordinates from the centre, whole numbers for even and odd sides alike.
-    x = (2 * x - (width - 1))[None] - 2 * shifts[:, 0, None, None]
-    y = (2 * y - (height - 1))[None] - 2 * shifts[:, 1, None, None]
-    quarter = turns[:, None, None] % 4
-    cos, sin = torch.tensor([1, 0, -1, 0])[quarter], torch.tensor([0, 1, 0, -1])[quarter]
+    x = (2 * torch.arange(width, device=images.device) - (width - 1))[None, None] - 2 * shifts[..., 0]
+    y = (2 * torch.arange(height, device=images.device) - (height - 1))[None, :, None] - 2 * shifts[..., 1]
+    cos, sin = (turns == 0).long() - (turns == 2).long(), (turns == 1).long() - (turns == 3).long()
     x, y = cos * x - sin * y, sin * x + cos * y  # where the pixel was before it was turned
-    x = torch.where(mirrored[:, None, None], -x, x)
+    x = torch.where(mirrored, -x, x)
     column = _mirror_index(torch.div(x + width - 1, 2, rounding_mode="floor"), width)
     row = _mirror_index(torch.div(y + height - 1, 2, rounding_mode="floor"), height)
-    index = (row * width + column).reshape(n, 1, -1).to(images.device)
+    index = (row * width + column).reshape(n, 1, -1)
     return images.flatten(2).gather(2, index.expand(n, c, -1)).reshape(images.shape)
 
 
@@ -96,30 +98,70 @@ def warp(images, matrices):  # [N, C, H, W], [N, 3, 3] from old to new coordinat
     """
     height, width = images.shape[2:]
     dtype = torch.promote_types(images.dtype, torch.float32)
-    taps = setup_filter(symlet(6), device=images.device, separable=True)
-    margin = len(taps)
-    inside = reflect_pad(images.to(dtype), margin)
-    double = upsample2d(inside, taps)[:, :, 2 * margin:-2 * margin, 2 * margin:-2 * margin]
-    grid = _sampling_grid(matrices, height, width, len(taps)).to(images.device, dtype)
-    moved = resample_bilinear(double, grid)
-    return upfirdn2d(moved, taps, down=2, flip_filter=True).to(images.dtype)
+    double = double_size(images.to(dtype))
+    return half_size(resample_bilinear(double, _sampling_grid(matrices, height, width, double))).to(images.dtype)
 
 
-def _sampling_grid(matrices, height, width, num_taps):  # -> [N, 2H + taps - 2, 2W + taps - 2, 2] in [-1, 1]
-    """Returns where in the doubled picture each pixel of the doubled result (with the filter's margin) comes from."""
-    before, after = (num_taps - 2 + 1) // 2, (num_taps - 2) // 2
-    taps = torch.tensor(symlet(num_taps // 2), dtype=torch.float64)
+def double_size(images):  # [N, C, H, W] -> [N, C, 2H, 2W]
+    """Returns pictures doubled with sym6; small ones by matrices, which a processor does many times faster."""
+    if max(images.shape[2:]) <= _MATRIX_SIDE:
+        down, across = (_doubling(side).to(images) for side in images.shape[2:])
+        return down @ images @ across.t()
+    margin = 2 * _MOMENTS
+    taps = setup_filter(symlet(_MOMENTS), device=images.device, separable=True)
+    return upsample2d(reflect_pad(images, margin), taps)[:, :, 2 * margin:-2 * margin, 2 * margin:-2 * margin]
+
+
+def half_size(images):  # [N, C, 2H + 10, 2W + 10], with the margin that the filter needs -> [N, C, H, W]
+    """Returns pictures halved with sym6 turned around."""
+    sides = [side // 2 - _MOMENTS + 1 for side in images.shape[2:]]
+    if max(sides) <= _MATRIX_SIDE:
+        down, across = (_halving(side).to(images) for side in sides)
+        return down @ images @ across.t()
+    taps = setup_filter(symlet(_MOMENTS), device=images.device, separable=True)
+    return upfirdn2d(images, taps, down=2, flip_filter=True)
+
+
+@functools.lru_cache(maxsize=16)
+def _doubling(side):  # -> [2 side, side]
+    """Returns the matrix of doubling a row: y[n] = √2 Σ_k h[n + M - 1 - 2k] x[k], x mirrored at its ends."""
+    taps = torch.tensor(symlet(_MOMENTS))
+    matrix = torch.zeros(2 * side, side)
+    for n in range(2 * side):
+        k = torch.arange(n // 2 - _MOMENTS, n // 2 + _MOMENTS + 1)
+        tap = n + _MOMENTS - 1 - 2 * k
+        inside = (tap >= 0) & (tap < 2 * _MOMENTS)
+        matrix[n].index_add_(0, _mirror_index(k[inside], side), math.sqrt(2) * taps[tap[inside]])
+    return matrix
+
+
+@functools.lru_cache(maxsize=16)
+def _halving(side):  # -> [side, 2 side + 2 M - 2]
+    """Returns the matrix of halving a row with margins: y[m] = 1/√2 Σ_j h[j] x[2m + j]."""
+    taps = torch.tensor(symlet(_MOMENTS)) / math.sqrt(2)
+    matrix = torch.zeros(side, 2 * side + 2 * _MOMENTS - 2)
+    for m in range(side):
+        matrix[m, 2 * m:2 * m + 2 * _MOMENTS] = taps
+    return matrix
+
+
+def _sampling_grid(matrices, height, width, like):  # -> [N, 2H + taps - 2, 2W + taps - 2, 2] in [-1, 1]
+    """Returns where in the doubled picture each pixel of the doubled result (with the filter's margin) comes from.
+
+    The matrices are small and inverted where they are; the grid is made on the device of `like`, in its dtype.
+    """
+    num_taps = len(symlet(_MOMENTS))
+    before, after = (num_taps - 1) // 2, (num_taps - 2) // 2
     # A picture's pixel k is centred on pixel 2k + centre of the doubled picture: the filter is not quite symmetric.
-    centre = (taps * torch.arange(num_taps)).sum() / taps.sum() - up_padding(num_taps, 2)[1]
-    axes = [(torch.arange(-before, 2 * side + after, dtype=torch.float64) - centre) / 2 - (side - 1) / 2
-            for side in (width, height)]
-    y, x = torch.meshgrid(axes[1], axes[0], indexing="ij")
-    points = torch.stack([x, y, torch.ones_like(x)], -1)  # [H', W', 3]
-    back = torch.linalg.inv(matrices.double())[:, None, :2]  # [N, 1, 2, 3]
-    sides = torch.tensor([width, height], dtype=torch.float64)
-    source = (points.flatten(0, 1) @ back.transpose(2, 3)[:, 0]).unflatten(1, x.shape)
-    source = 2 * (source + (sides - 1) / 2) + centre
-    return (2 * source + 1) / (2 * sides) - 1
+    centre = sum(k * tap for k, tap in enumerate(symlet(_MOMENTS))) / math.sqrt(2) - up_padding(num_taps, 2)[1]
+    x, y = ((torch.arange(-before, 2 * side + after, device=like.device, dtype=like.dtype) - centre) / 2
+            - (side - 1) / 2 for side in (width, height))
+    back = torch.linalg.inv(matrices.double()).to(like.device, like.dtype)[:, :2, :, None, None]  # [N, 2, 3, 1, 1]
+    grid = []
+    for row, side in ((0, width), (1, height)):
+        source = back[:, row, 0] * x[None, None, :] + back[:, row, 1] * y[None, :, None] + back[:, row, 2]
+        grid.append((2 * (2 * source + (side - 1) + centre) + 1) / (2 * side) - 1)
+    return torch.stack(grid, -1)
 
 
 def resample_bilinear(images, grid):  # [N, C, H, W], [N, H', W', 2] -> [N, C, H', W']
@@ -169,8 +211,8 @@ def reflect_pad(images, amount):  # [N, C, H, W] -> [N, C, H + 2 amount, W + 2 a
     """Returns pictures continued by their mirror image (the border pixel repeated), as far as one likes."""
     for dim in (2, 3):
         side = images.shape[dim]
-        index = _mirror_index(torch.arange(-amount, side + amount), side)
-        images = images.index_select(dim, index.to(images.device))
+        index = _mirror_index(torch.arange(-amount, side + amount, device=images.device), side)
+        images = images.index_select(dim, index)
     return images
 
 
