@@ -127,14 +127,14 @@ class JointStep:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
-    def _hear(self, batch, draw):  # -> ws [n, L, D], embeddings [n, E]
-        """Returns codes and embeddings of the voices, changed as in training."""
+    def _hear(self, batch, draw, encoder):  # -> ws [n, L, D], embeddings [n, E]
+        """Returns an encoder's codes and embeddings of the voices, which are changed as in training."""
         waves = batch.waves if self.change_waves is None else self.change_waves(batch.waves, draw, batch)
         features = self.model.frontend(waves)
         if self.masks is not None:
             features = self.masks(features, draw("masks"), batch=batch)
-        embeddings = self.model.encoder.train().embed(features)
-        return self.model.mean_codes() + self.model.encoder.offsets(embeddings), embeddings
+        embeddings = encoder.embed(features)
+        return self.model.mean_codes() + encoder.offsets(embeddings), embeddings
 
     def _judge(self, images, batch, draw):  # -> [n, 1], [n, P]
         """Returns what D and its classifier say of pictures as they see them."""
@@ -143,7 +143,7 @@ class JointStep:
 
     def _g_main(self, batch, draw):
         with self._autocast():
-            ws, embeddings = self._hear(batch, draw)
+            ws, embeddings = self._hear(batch, draw, self.model.encoder.train())
             images = self.model.synthesis(ws)
             logits, person_logits = self._judge(images, batch, draw)
         loss, stats = total(self.terms.loss(
@@ -155,8 +155,9 @@ class JointStep:
                       "Loss/signs/fake": scores.sign().mean(), "Loss/accuracy/fake": right}
 
     def _lengths(self, batch, draw):
+        # The averaged encoder asks no other rank for batch statistics, and a rank may have no sample here.
         with torch.no_grad():
-            ws, _ = self._hear(batch, draw)
+            ws, _ = self._hear(batch, draw, self.average.encoder)
         ws = ws.detach().requires_grad_(True)
         images = self.model.synthesis(ws)
         noise = torch.randn([batch.size, *images.shape[1:]], generator=draw("path"))
@@ -170,7 +171,7 @@ class JointStep:
 
     def _g_path_length(self, batch, draw):
         settings = self.settings
-        lengths = self._lengths(batch, draw) if len(batch) else torch.zeros([0], device=self.device)
+        lengths = self._lengths(batch, draw) if len(batch) else self.pl_mean.new_zeros(0)
         if self._lengths_mean is None:
             self._set_lengths_mean(lengths, batch.size)
         if not len(batch):
@@ -182,7 +183,7 @@ class JointStep:
     def _d_main(self, batch, draw):
         with self._autocast():
             with torch.no_grad():
-                images = self.model.synthesis(self._hear(batch, draw)[0])
+                images = self.model.synthesis(self._hear(batch, draw, self.model.encoder.train())[0])
             fake_logits, _ = self._judge(images, batch, draw)
             real_logits, person_logits = self._judge(batch.images, batch, _of_reals(draw))
         real = real_logits.detach().float()
