@@ -176,6 +176,18 @@ def test_bf16_and_masks_and_changed_waves():
     assert heard == [SIZE, SIZE // 2, SIZE] and "Loss/pl_penalty" in stats
 
 
+def test_a_rank_without_a_sample_of_the_path_length_keeps_up():
+    """Its mean path length moves as on all ranks, and is asked for anew the next time."""
+    step = build()
+    phase = step.phases(0)[1]
+    late = batches(0)
+    late = Batch(SIZE, late.positions[7:], waves=late.waves[7:], people=late.people[7:], images=late.images[7:])
+    for index in (0, 2):
+        assert phase.collective and phase.run(late.first(phase.share), None) == (None, {})
+        step.finish(index, SIZE)
+        assert step._lengths_mean is None and step._next_pl_mean is None
+
+
 def test_terms_of_the_user_come_on_top_and_zero_takes_one_away():
     step = build(dataclasses.replace(SETTINGS, terms={"spread": 0.0, "l1": 0.7}))
     assert set(step.terms.weights) == {"realism", "identity", "identity_real", "w_avg", "l1"}

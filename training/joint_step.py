@@ -165,6 +165,7 @@ class JointStep:
 
     def _set_lengths_mean(self, lengths, size):
         self._lengths_mean = sum_across_ranks(lengths.detach().sum()) / max(round(size * 0.5), 1)
+        self._next_pl_mean = self.pl_mean + self.settings.pl_decay * (self._lengths_mean - self.pl_mean)
 
     def _measure_lengths(self, parts, draw):
         self._set_lengths_mean(torch.cat([self._lengths(part, draw).detach() for part in parts]), parts[0].size)
@@ -176,8 +177,8 @@ class JointStep:
             self._set_lengths_mean(lengths, batch.size)
         if not len(batch):
             return None, {}
-        loss, self._next_pl_mean = path_length_loss(lengths, self.pl_mean, decay=settings.pl_decay,
-                                                    weight=settings.pl_weight, batch_mean=self._lengths_mean)
+        loss, _ = path_length_loss(lengths, self.pl_mean, decay=settings.pl_decay, weight=settings.pl_weight,
+                                   batch_mean=self._lengths_mean)
         return loss * settings.pl_interval, {"Loss/pl_penalty": lengths.detach().mean(), "Loss/G/reg": loss.detach()}
 
     def _d_main(self, batch, draw):
