@@ -270,3 +270,28 @@ def test_a_perceptual_network_comes_from_a_word_or_a_file(tmp_path):
         perceptual.load_perceptual(tmp_path / "none.safetensors")
     with pytest.raises(ValueError, match='no such file: ".*vgg.pth"'):
         perceptual.load_perceptual(tmp_path / "vgg.pth")
+
+
+def test_depths_are_compared_at_unit_length():
+    class Depths(torch.nn.Module):
+        def maps(self, images):
+            return [images, torch.nn.functional.avg_pool2d(images, 2)]
+
+    distance, images = perceptual.DepthDistance(Depths()), double(2, 3, 8, 8)
+    features = distance.features(images)
+    assert distance.between(features, distance.features(5 * images)).abs().max() < 1e-12
+    assert torch.allclose(distance.between(features, distance.features(-images)), torch.full([2], 8.0).double())
+    gradcheck(lambda x: distance.between(distance.features(x), features), double(2, 3, 8, 8, seed=1))
+
+
+def test_the_shipped_judge_and_recognisers_serve_as_perceptual_networks(tmp_path):
+    face_id = pytest.importorskip("metrics.judges.face_id")
+    pytest.importorskip("metrics.judges.drawn")
+    settings = face_id.FaceRecogniserSettings(resolution=16, width=4, embed_dim=8, num_people=2)
+    face_id.save_recogniser(face_id.FaceRecogniser(settings), tmp_path / "recogniser.safetensors")
+    for source in ("drawn", tmp_path / "recogniser.safetensors"):
+        distance, images = perceptual.load_perceptual(source), torch.rand(2, 3, 64, 64) * 2 - 1
+        moved = (0.5 * images).requires_grad_()
+        assert perceptual.perceptual_loss(distance, images, images).item() == pytest.approx(0, abs=1e-6)
+        perceptual.perceptual_loss(distance, moved, images).backward()
+        assert moved.grad.isfinite().all() and moved.grad.abs().max() > 0

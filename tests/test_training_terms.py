@@ -139,7 +139,7 @@ def test_only_contrastive_rows_train_a_projection(world):
 @pytest.mark.parametrize(("weights", "equipment", "words"), [
     ({"id_cosine": 1.0}, Equipment(), "the term id_cosine needs --recogniser FILE made by --task recogniser"),
     ({"voice_triplet": 1.0}, Equipment(), "the term voice_triplet needs --recogniser FILE, made by"),
-    ({"perceptual": 1.0}, Equipment(), 'the term perceptual needs --perceptual, "pixels" or a file'),
+    ({"perceptual": 1.0}, Equipment(), 'the term perceptual needs --perceptual, "pixels", "drawn" or a file'),
     ({"trait": 1.0}, Equipment(), "the term trait needs --probe FILE, made by --task probe")])
 def test_missing_equipment_is_named_with_the_option_that_brings_it(weights, equipment, words):
     with pytest.raises(ValueError, match=words):

@@ -64,7 +64,7 @@ def project_dataset(model, dataset, dest, *, distance, settings, split="train", 
 @click.option("--dest", required=True, help="Written: a .safetensors file for --codes.")
 @click.option("--split", type=click.Choice(SPLITS), default="train", show_default=True)
 @click.option("--perceptual", default="pixels", show_default=True,
-              help="What faces are compared by: pixels, VGG16 weights (LPIPS), a trait probe or a recogniser.")
+              help="What faces are compared by: pixels, drawn, VGG16 weights (LPIPS), a trait probe or a recogniser.")
 @click.option("--num-steps", type=click.IntRange(min=1), default=500, show_default=True, help="For each face.")
 @click.option("--space", type=click.Choice(["w", "w+"]), default="w+", show_default=True)
 @click.option("--most", type=click.IntRange(min=1), help="Stop after so many faces.")
@@ -75,7 +75,7 @@ def main(data, network, dest, split, perceptual, num_steps, space, most, seed, d
     model = load(network, device=device)
     settings = ProjectionSettings(num_steps=num_steps, space=space, seed=seed)
     info = {"network_sha256": sha256_file(network_file(network)), "num_steps": num_steps, "space": space, "seed": seed,
-            "perceptual": perceptual if perceptual == "pixels" else sha256_file(perceptual)}
+            "perceptual": perceptual if perceptual in ("pixels", "drawn") else sha256_file(perceptual)}
     num = project_dataset(model, Dataset(data), dest, distance=load_perceptual(perceptual, device=model.device),
                           settings=settings, split=split, most=most, info=info)
     say(f"{dest}: codes of {num} faces, {num_steps} steps each in {space.upper()}, distance by {perceptual}")

@@ -40,31 +40,57 @@ class FeatureDistance(nn.Module):
         return (first - second).square().sum(1)
 
 
+class DepthDistance(nn.Module):
+    """Pictures compared at every depth of a network that has `maps(images)`: Σ over depths of the mean over pixels of
+    the squared difference of activations at unit length over their channels, as LPIPS does without learned heads."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def features(self, images):  # [N, C, H, W] in [-1, 1] -> list of [N, C', H', W']
+        """Returns the activations of all depths at unit length."""
+        return [F.normalize(depth, dim=1) for depth in self.network.maps(images)]
+
+    def between(self, first, second):  # lists of features -> [N]
+        """Returns the distances."""
+        return sum((a - b).square().sum(1).mean((1, 2)) for a, b in zip(first, second))
+
+
 def load_perceptual(source, *, lpips_heads=None, device="cpu"):
     """Returns the distance that a word or a file names, frozen.
 
-    "pixels": L1 of pixels and edges over a pyramid; a .pth file: LPIPS on these VGG16 weights; a .safetensors or .onnx
-    file: the features of a trait probe or a face recogniser. ValueError when the file is none of these.
+    "pixels": L1 of pixels and edges over a pyramid. "drawn": the shipped judge of the drawn world, at every depth. A
+    .pth file: LPIPS on these VGG16 weights. Another file: the features of a trait probe, a drawn judge or a face
+    recogniser (.safetensors, .onnx). ValueError when the file is none of these.
     """
     if source == "pixels":
         return PixelDistance().to(device)
+    if source == "drawn":
+        return _frozen(DepthDistance(_drawn_judge(None)), device)
     path = pathlib.Path(source)
     if path.suffix == ".pth":
-        distance = load_lpips(path, lpips_heads)
-    elif not path.is_file():
-        raise ValueError(f'no such file: "{source}"; --perceptual takes pixels, a trait probe or recogniser, or VGG16 '
-                         f"weights. {how_to_get_vgg()}")
-    else:
-        distance = FeatureDistance(_face_network(path, device))
-    return distance.eval().requires_grad_(False).to(device)
-
-
-def _face_network(path, device):
-    card = read_card(path) if path.suffix == ".safetensors" else None
-    if isinstance(card, dict) and str(card.get("format", "")).startswith("trait_probe/"):
+        return _frozen(load_lpips(path, lpips_heads), device)
+    if not path.is_file():
+        raise ValueError(f'no such file: "{source}"; --perceptual takes pixels, drawn, the file of a trait probe or '
+                         f"recogniser, or VGG16 weights. {how_to_get_vgg()}")
+    kind = (read_card(path) or {}).get("format", "") if path.suffix == ".safetensors" else ""
+    if str(kind).startswith("drawn_judge/"):
+        return _frozen(DepthDistance(_drawn_judge(path)), device)
+    if str(kind).startswith("trait_probe/"):
         from metrics.judges.trait_probe import load_probe
 
-        return load_probe(path, device=device)
+        return _frozen(FeatureDistance(load_probe(path)), device)
     from metrics.judges.face_id import load_recogniser
 
-    return load_recogniser(path, device=device)
+    return _frozen(FeatureDistance(load_recogniser(path, device=device)), device)
+
+
+def _drawn_judge(path):
+    from metrics.judges.drawn import load_drawn
+
+    return load_drawn(path)[0]
+
+
+def _frozen(distance, device):
+    return distance.eval().requires_grad_(False).to(device)

@@ -81,7 +81,7 @@ SOURCES = {  # what a term can need: where it comes from
     "eyes": "--recogniser FILE made by --task recogniser (no gradient goes through an ONNX file)",
     "prototypes": "--recogniser FILE and faces of the people in training",
     "projection": "--recogniser FILE, whose features the voice is compared with",
-    "perceptual": '--perceptual, "pixels" or a file (VGG16 weights, trait probe or recogniser)',
+    "perceptual": '--perceptual, "pixels", "drawn" or a file (VGG16 weights, trait probe or recogniser)',
 }
 
 
