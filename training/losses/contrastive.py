@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 
 def triplet_loss(anchors, candidates, people, candidate_people, own, *, margin=0.2):  # [N, K], [M, K] -> []
-    """Returns E max(0, ‖a - p‖² - ‖a - n‖² + margin) over all negatives n of each anchor (FaceNet, 2015, eq. 3).
+    """Returns E max(0, ‖a - p‖² - ‖a - n‖² + margin) over all negatives n of each anchor (FaceNet, 2015).
 
     Embeddings are brought to unit length. An anchor without a negative counts as 0.
     """
@@ -22,7 +22,7 @@ def triplet_loss(anchors, candidates, people, candidate_people, own, *, margin=0
 def info_nce_loss(anchors, candidates, people, candidate_people, own, *, temperature=0.07):  # [N, K], [M, K] -> []
     """Returns E -ln(e^{cos(a, p)/τ} / Σ_j e^{cos(a, c_j)/τ}), j over its own and all other people's candidates.
 
-    van den Oord et al. 2018, eq. 4, with cosine similarity. A person's further candidates are left out of the sum.
+    van den Oord et al. 2018, with cosine similarity. A person's further candidates are left out of the sum.
     """
     cosines = F.normalize(anchors, dim=1) @ F.normalize(candidates, dim=1).t() / temperature
     rival = people[:, None] == candidate_people[None, :]

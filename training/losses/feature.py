@@ -1,4 +1,4 @@
-"""Speech2Face's regression of a voice onto the face recogniser's features (Oh et al. 2019, eq. 1 and 2)."""
+"""Speech2Face's regression of a voice onto the face recogniser's features (Oh et al. 2019)."""
 
 import torch.nn.functional as F
 

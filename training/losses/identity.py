@@ -15,7 +15,7 @@ def cosine_distances(first, second):  # [N, K], [N, K] -> [N]
 
 
 def am_softmax_loss(features, prototypes, people, *, scale=30.0, margin=0.35):  # [N, K], [P, K], [N] -> []
-    """Returns E -ln softmax(s·(cos(f, prototype_j) - m·[j = person])) at the person (Wang et al. 2018, eq. 6).
+    """Returns E -ln softmax(s·(cos(f, prototype_j) - m·[j = person])) at the person (Wang et al. 2018).
 
     The margin asks that a face be nearer to its own person's prototype than to any other by m in cosine.
     """

@@ -21,7 +21,7 @@ def whitening(generator, *, num_samples=20000, seed=0):  # -> [D, D]
 
 
 def latent_loss(ws, codes):  # [N, L, D], [N, L, D] -> []
-    """Returns E (w - w*)², the mean over samples, layers and dimensions (pSp, Richardson et al. 2021, eq. 1 in W+)."""
+    """Returns E (w - w*)², the mean over samples, layers and dimensions (Zhu et al. 2020, In-Domain GAN Inversion)."""
     return (ws - codes).square().mean()
 
 
@@ -43,7 +43,7 @@ def spread_loss(offsets, matrix):  # [N, L, D], [D, D] -> []
 def style_loss(synthesis, ws, codes):  # [N, L, D], [N, L, D] -> []
     """Returns E |A_l w_l - A_l w*_l| over the generator's own affine layers A_l, the first thing that G does to a code.
 
-    Speech2Face's decoder-layer term (Oh et al. 2019, eq. 1, first part) for a decoder that reads a code in every layer.
+    Speech2Face's decoder-layer term (Oh et al. 2019) for a decoder that reads a code in every layer.
     """
     total, count = 0.0, 0
     for affine, row in affine_layers(synthesis):
