@@ -4,10 +4,7 @@ import torch.nn.functional as F
 
 
 def feature_loss(voice, face, *, norm=1):  # [N, K], [N, K] -> []
-    """Returns E Σ_k |v/‖v‖ - f/‖f‖| (norm 1), or the squared length of that difference (norm 2).
-
-    The paper prints the squared length; its text and its followers use the L1 form, which is the default here.
-    """
+    """Returns E Σ_k |v/‖v‖ - f/‖f‖| (norm 1), or the squared length of that difference (norm 2)."""
     if norm not in (1, 2):
         raise ValueError(f"norm is {norm!r}; allowed: 1 or 2")
     difference = F.normalize(voice, dim=1) - F.normalize(face, dim=1)
