@@ -318,7 +318,8 @@ def _write_hq_voxceleb(draft, people, accidents):
         for shot in range(FACES):
             draft.face(f"vox1/masked_faces/{plain_name(i)}/{shot}.jpg", plain_name(i), i, shot)
         draft.reject(f"vox1/origin_faces/{plain_name(i)}/0.jpg", "masked_faces", face_bytes(draft.seed, i, 0))
-        draft.reject(f"vox1/mel_spectrograms/{plain_name(i)}/{i}_0_0.pickle", "features (.pickle)", b"cos\nsystem\n(S'true'\ntR.")
+        mel = f"vox1/mel_spectrograms/{plain_name(i)}/{i}_0_0.pickle"
+        draft.reject(mel, "features (.pickle)", b"cos\nsystem\n(S'true'\ntR.")
     draft.face(f"vox1/origin_faces/{plain_name(0)}/7.jpg", plain_name(0), 0, 7)
     places = {"train": [], "val": [], "test": []}
     for i in range(people):
