@@ -9,7 +9,7 @@ from training.datasets.counts import compare_with_published, count
 from training.datasets.identity_tables import is_identity_table, read_identity_table
 from training.datasets.items import Item, Person, Plan, Rejection
 from training.datasets.join import Identities, explain_unpaired, is_id, join, normalise_name
-from training.datasets.layout_tree import FEATURES, kind_of, suffix_of
+from training.datasets.layout_tree import FEATURES, suffix_of
 from training.datasets.layouts import Findings, items, open_tree
 from training.datasets.splits import hash_share, open_split, place_people
 from training.datasets.test_lists import check_leakage, read_test_list, shorten
@@ -98,7 +98,7 @@ def _read_tables(trees, meta):  # -> list of IdentityTable, the published ones f
         except OSError as error:
             raise ValueError(f'the table "{path}" cannot be read ({error.strerror}).') from error
     for root, tree in trees.items():
-        for path in filter(is_identity_table, tree.files):
+        for path in filter(is_identity_table, tree.of_kind(None)):
             with tree.open(path) as file:
                 tables.append(read_identity_table(file, f"{root}/{path}"))
     known = {name: place for place, name in enumerate(_TABLE_ORDER)}
@@ -127,9 +127,10 @@ def _read_roots(trees, roots, layout):  # -> notes, tables, rejections, items, n
 
 def _account_for_rest(tree, findings):
     """Every file that is of no wanted kind is a table, or is set aside."""
-    for path in tree.files:
-        kind, name = kind_of(path), path.rpartition("/")[2].lower()
-        if path in findings.tables or kind in findings.kinds:
+    others = [kind for kind in (None, "face", "voice") if kind not in findings.kinds]
+    for path, kind in [(path, other) for other in others for path in tree.of_kind(other)]:
+        name = path.rpartition("/")[2].lower()
+        if path in findings.tables:
             continue
         if is_identity_table(path) or name in _LISTS:
             findings.tables[path] = "a published table"
