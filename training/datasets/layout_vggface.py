@@ -40,12 +40,16 @@ def read_vggface(tree, kind, findings):
         if name != current:
             current, rows = name, _rows_of(tree, lists.get(normalise_name(name)), findings)
         stem = path.rpartition("/")[2].rpartition(".")[0]
-        box, extra = rows.get(int(stem), (None, {})) if stem.isdecimal() else (None, {})
+        box, extra = rows.get(_number(stem), (None, {}))
         num_found += box is not None
         yield Item(kind, path, tree.root, name, box=box, extra=dict(extra))
     if lists:
         findings.notes.append(f'"{tree.root}": {num_found} pictures have a row in the {len(lists)} lists of files/; '
                               "rows without a picture are addresses on the web, which are not fetched.")
+
+
+def _number(text):  # "00000012" -> 12, None for what is no number of a picture
+    return int(text) if text.isdecimal() and len(text) < 19 else None
 
 
 def _rows_of(tree, path, findings):
@@ -69,13 +73,13 @@ def _read_list(tree, path):  # -> {id: (box, extra)}, number of lines that are n
         words = line.split()
         try:
             numbers = [float(word) for word in words[2:]]
-            if not words[0].isdecimal() or len(numbers) < 4 or not all(map(math.isfinite, numbers)):
+            if _number(words[0]) is None or len(numbers) < 4 or not all(map(math.isfinite, numbers)):
                 raise ValueError
         except (ValueError, IndexError):
             bad += 1
             continue
         rest = dict(zip(("pose", "score", "curation"), numbers[4:]))
-        rows[int(words[0])] = tuple(numbers[:4]), rest
+        rows[_number(words[0])] = tuple(numbers[:4]), rest
     return rows, bad
 
 

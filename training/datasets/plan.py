@@ -3,6 +3,7 @@
 Nothing is decoded here. The same files, tables and options give the same Plan on any machine.
 """
 
+import collections
 import os
 
 from training.datasets.counts import compare_with_published, count
@@ -54,7 +55,7 @@ def make_plan(*, voices, faces, layout="auto", split="hash:80/10/10", meta=(), t
         labels = {person.label for person in by_chance}
         kept = [person for person in kept if person.label in labels]
     if not kept:
-        raise ValueError(_nobody(people, reasons))
+        raise ValueError(_nobody(people, reasons, rejections))
     lists = {os.fspath(path): _read_list(path, trees, identities) for path in _as_list(test_lists)}
     notes += check_leakage(kept, places, lists, identities)
     rejections += [Rejection(item.path, person.label, reasons[person.label], item.root)
@@ -172,14 +173,18 @@ def _finish(kept, places):  # -> list of Person, list of Item
     return people, rows
 
 
-def _nobody(people, reasons):
+def _nobody(people, reasons, rejections):
     counted = {}
     for person in people:
         for kind in {item.kind for item in person.items}:
             counted[kind] = counted.get(kind, 0) + 1
     example = next(((person.label, reasons[person.label]) for person in people if person.label in reasons), None)
     text = f"nobody is left: {counted.get('voice', 0)} people with voices and {counted.get('face', 0)} with faces"
-    return text + (f'; for example "{example[0]}": {example[1]}.' if example else ".")
+    text += f'; for example "{example[0]}": {example[1]}' if example else ""
+    if rejections:
+        reason, number = collections.Counter(rejection.reason for rejection in rejections).most_common(1)[0]
+        text += f"; {len(rejections)} files were set aside, {number} of them because: {reason}"
+    return text + "."
 
 
 def _spelling_notes(people):
