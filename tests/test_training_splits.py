@@ -200,6 +200,15 @@ def test_training_on_test_people_is_refused():
         read_test_list(io.BytesIO(b"\n"), "empty.txt", identities)
 
 
+def test_ids_that_no_table_knows_are_no_proof():
+    identities = Identities()
+    people = people_of(["Ann", "id10001"], identities)
+    lists = {"v.txt": read_test_list(io.BytesIO(b"id10001\nid10002\nBo\n"), "v.txt", identities)}
+    unsure, safe = check_leakage(people, {"Ann": "train", "id10001": "test"}, lists, identities)
+    assert unsure.startswith('test list "v.txt": no table says who 1 of its ids are (id10002), so it is not known')
+    assert safe == 'test list "v.txt": 3 people, 1 of them in test, none in train.'
+
+
 def test_the_first_ten_and_the_number_of_the_leaked_are_named(tmp_path):
     corpus = write_corpus("plain", tmp_path / "c", people=14, accidents=False)
     (tmp_path / "list.txt").write_text("".join(f"{name_of(i)}\n" for i in range(14)), "utf-8")
