@@ -46,7 +46,7 @@ class JudgeSettings:
     people: int = 16000
     resolution: int = 64
     batch: int = 64
-    steps: int = 1500
+    steps: int = 4000
     lr: float = 4e-3
     weight_decay: float = 1e-3
     class_weight: float = 0.2

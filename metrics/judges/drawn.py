@@ -7,12 +7,14 @@ and features at several depths (an LPIPS-like distance). Its numbers compare wit
 import dataclasses
 import pathlib
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 
 from dnnlib.files import sha256_file
 from dnnlib.settings import from_dict, to_dict
 from torch_utils.checkpoint import load_checkpoint, load_strictly, save_checkpoint
+from torch_utils.images import to_float
 
 KIND = "drawn_judge/1"
 SHIPPED = pathlib.Path(__file__).parent / "drawn.safetensors"
@@ -57,12 +59,16 @@ class DrawnJudge(nn.Module):
         self.values = nn.Linear(settings.hidden, len(settings.targets))
         self.classes = nn.Linear(settings.hidden, 2 ** len(settings.bits))
 
+    def sized(self, images):  # [N, 3, H, W] -> [N, 3, 64, 64]
+        """Returns the pictures in the size that is looked at."""
+        side = self.settings.resolution
+        if images.shape[2:] == (side, side):
+            return images
+        return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+
     def maps(self, images):  # [N, 3, H, W] in [-1, 1] -> list of [N, C, H, W], from fine to coarse
         """Returns the activations of every depth."""
-        side = self.settings.resolution
-        if images.shape[2:] != (side, side):
-            images = F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
-        found, x = [], images
+        found, x = [], self.sized(images)
         for down, deeper in zip(self.down, self.deeper):
             x = down(x)
             x = x if isinstance(deeper, nn.Identity) else x + deeper(x)
@@ -118,3 +124,39 @@ def load_drawn(path=None, *, device="cpu"):
     counters = {name: value for name, value in judge.state_dict().items() if name.endswith("num_batches_tracked")}
     load_strictly(judge, {**tensors, **counters}, where=f'"{path}"')
     return judge.eval().requires_grad_(False).to(device), sha256_file(path)
+
+
+class DrawnFeatures:
+    """The drawn judge in the place of Inception or VGG16: features [N, hidden], or probabilities [N, classes]."""
+
+    one_size = False
+
+    def __init__(self, path=None, *, device="cpu", head="features"):
+        self._judge, self.sha256 = load_drawn(path, device=device)
+        self._head, self.device = head, torch.device(device)
+        side = self._judge.settings.resolution
+        self.resize = f"torch bilinear, antialiased, to {side}"
+        self.name = "drawn" if head == "features" else "drawn (classes)"
+        self.dim = self._judge.settings.hidden
+
+    def prepare(self, picture):  # uint8 [H, W, 3] -> float32 [3, 64, 64] in [-1, 1]
+        """Returns the picture in the size that the judge looks at."""
+        return self._judge.sized(to_float(torch.from_numpy(picture.transpose(2, 0, 1).copy()))[None])[0]
+
+    @torch.no_grad()
+    def __call__(self, batch):  # [N, 3, 64, 64] of `prepare` -> float32 on the CPU
+        """Returns features or probabilities."""
+        return getattr(self._judge, self._head)(batch.to(self.device)).cpu()
+
+
+class DrawnDistance:
+    """The drawn judge in the place of LPIPS: `judge(first, second)` of pictures [N, 3, H, W] in [-1, 1] -> [N]."""
+
+    def __init__(self, path=None, *, device="cpu"):
+        self._judge, self.sha256 = load_drawn(path, device=device)
+        self.name, self.device = "drawn (distance)", torch.device(device)
+
+    @torch.no_grad()
+    def __call__(self, first, second):
+        """Returns the distances."""
+        return self._judge.distance(first.to(self.device, torch.float32), second.to(self.device, torch.float32))
