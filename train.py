@@ -45,7 +45,11 @@ _LENGTH = [
     click.option("--snap", type=click.IntRange(min=1), help="Snapshot every so many ticks."),
     click.option("--img-snap", type=click.IntRange(min=1), help="Pictures every so many ticks; default: with --snap."),
     click.option("--snap-res", type=click.Choice(["1080p", "4k", "8k"]), help="Largest size of a sheet of pictures."),
-    click.option("--metrics", help="Measured at snapshots: names with commas, or none."),
+    click.option("--metrics", help="Measured at snapshots: names with commas as in calc_metrics.py --list, or none."),
+    click.option("--judge", metavar="inception|drawn|PATH", help="Who looks at pictures for the metrics; the path of a "
+                                                                 "trait probe for world_traits."),
+    click.option("--inception", metavar="FILE", help="Weights of Inception for the metrics, by file."),
+    click.option("--vgg", metavar="FILE", help="Weights of VGG16 for the metrics, by file."),
     click.option("--keep-states", type=click.IntRange(min=1), help="So many states stay (default 2)."),
     click.option("--keep-snapshots", type=click.IntRange(min=0), help="So many snapshots stay, and the best; 0: all."),
 ]
@@ -122,6 +126,7 @@ def main(**options):
     from training.dataset import Dataset
     from training.launch import build_operations, launch
     from training.losses.terms import parse_terms
+    from training.snapshot_metrics import measuring_options, metric_names
 
     keep_freed_memory()
     device, task = str(pick_device(options["device"])), options["task"]
@@ -129,10 +134,11 @@ def main(**options):
     cfg = options["cfg"] = options["cfg"] or default_cfg(task, Dataset(options["data"]))
     settings = configure(task=task, data=options["data"], cfg=cfg, gpus=gpus, resume=options["resume"],
                          terms=parse_terms(options["term"]), **{name: options[name] for name in _SETTINGS})
-    names = _metrics(options["metrics"])
+    names = metric_names(options["metrics"])
     run = run_settings(settings, {**{name: options[name] for name in _RUN}, "batch": options["batch"], "metrics": names,
-                                  "image_ticks": options["img_snap"], "grid": options["snap_res"],
-                                  "resume_latest": options["resume"] == "latest"}, cfg=cfg, gpus=gpus)
+                                  "measuring": measuring_options(options), "image_ticks": options["img_snap"],
+                                  "grid": options["snap_res"], "resume_latest": options["resume"] == "latest"},
+                       cfg=cfg, gpus=gpus)
     desc = options["desc"] or describe(options, settings, task=task, cfg=cfg, gpus=gpus)
     if options["dry_run"]:
         click.echo(json.dumps({**options, "gpus": gpus, "desc": desc, "settings": dataclasses.asdict(settings),
@@ -145,7 +151,7 @@ def main(**options):
         "command": public_command("train.py", sys.argv[1:]), **_inputs(task, options)}}
     build_operations(device)
     path = launch(request, gpus=gpus)
-    if distributed.is_first() and path is not None:
+    if path is not None:
         click.echo(f"The model is {path}")
 
 
@@ -154,12 +160,6 @@ def _ranks(wanted, launched):
     if launched is not None and wanted not in (None, launched):
         raise click.UsageError(f"--gpus={wanted}, but torchrun started {launched} ranks; leave --gpus out.")
     return launched or wanted or 1
-
-
-def _metrics(text):
-    from training.snapshot_metrics import metric_names
-
-    return () if text is None or text.strip().lower() in ("", "none") else metric_names(text)
 
 
 def _inputs(task, options):
