@@ -48,6 +48,8 @@ _LENGTH = [
     click.option("--metrics", help="Measured at snapshots: names with commas as in calc_metrics.py --list, or none."),
     click.option("--judge", metavar="inception|drawn|PATH", help="Who looks at pictures for the metrics; the path of a "
                                                                  "trait probe for world_traits."),
+    click.option("--num", type=click.IntRange(min=2), help="So many generated pictures for the metrics instead of the "
+                                                           "number in their names."),
     click.option("--inception", metavar="FILE", help="Weights of Inception for the metrics, by file."),
     click.option("--vgg", metavar="FILE", help="Weights of VGG16 for the metrics, by file."),
     click.option("--keep-states", type=click.IntRange(min=1), help="So many states stay (default 2)."),

@@ -17,8 +17,8 @@ def metric_names(text):
 
 
 def measuring_options(options):
-    """Returns the fields of MeasureSettings that --judge, --inception and --vgg stand for."""
-    judge, found = options["judge"], {name: options[name] for name in ("inception", "vgg") if options[name]}
+    """Returns the fields of MeasureSettings that --judge, --inception, --vgg and --num stand for."""
+    judge, found = options["judge"], {name: options[name] for name in ("inception", "vgg", "num") if options[name]}
     if judge in _JUDGES:
         found["judge"] = judge
     elif judge is not None:
