@@ -10,7 +10,7 @@ from dnnlib.command_line import BOOL, Door, public_command
 
 _TASKS = ["gan", "voice", "joint", "probe", "recogniser"]
 _RUN = ("batch_gpu", "workers", "cache_gb", "skip_corrupt", "keep_states", "keep_snapshots", "tensorboard", "wandb",
-        "curves", "allow_tf32", "nhwc", "nobench", "compile")
+        "curves", "allow_tf32", "nhwc", "nobench")
 _SETTINGS = ("kimg", "steps", "batch", "gamma", "mirror", "mirrory", "cond", "subset", "precision", "fp32", "glr",
              "dlr", "map_depth", "mbstd_group", "cbase", "cmax", "aug", "p", "target", "augpipe", "freezed",
              "freeze_mapping", "freeze_embed", "snap", "tick", "resolution", "seed", "no_se", "activation",
@@ -107,7 +107,6 @@ _SPEED = [
     click.option("--allow-tf32", type=BOOL, help="TensorFloat-32 in convolutions and products."),
     click.option("--nhwc", type=BOOL, help="Accepted: the fast memory layout is chosen by itself."),
     click.option("--nobench", type=BOOL, help="No search for the fastest convolutions."),
-    click.option("--compile", type=BOOL, help="torch.compile where it can."),
     click.option("--tensorboard", type=BOOL, default=True, help="Write events when TensorBoard is installed."),
     click.option("--wandb", type=BOOL, help="Send statistics to Weights & Biases."),
     click.option("--curves", type=BOOL, help="Draw curves.png at snapshots."),

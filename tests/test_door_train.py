@@ -36,7 +36,8 @@ def test_every_option_name_of_the_published_commands_is_taken(faces32):
         f"--data={faces32}", "--gpus=1", "--snap=10", "--metrics=none", "--seed=3", "--cond=false", "--subset=20",
         "--mirror=1", "--cfg=auto", "--gamma=0.5", "--kimg=100", "--batch=8", "--aug=ada", "--target=0.7",
         "--augpipe=bg", "--resume=ffhq256", "--freezed=3", "--fp32=True", "--nhwc=0",
-        "--nobench=0", "--allow-tf32=1", "--workers=2", "--batch-gpu=4", "--cbase=1024", "--cmax=64", "--glr=0.001", "--dlr=0.003", "--map-depth=3",
+        "--nobench=0", "--allow-tf32=1", "--workers=2", "--batch-gpu=4", "--cbase=1024", "--cmax=64",
+        "--glr=0.001", "--dlr=0.003", "--map-depth=3",
         "--mbstd-group=2", "--tick=2", "--resume-kimg=7", "--initstrength=0.1", "--mirrory=1", "--img-snap=1",
         "--snap-res=4k", "--freezeM=2", "--freezeE=1", "--device=cpu")
     wanted = {"snapshot_ticks": 10, "seed": 3, "subset": 20, "mirror": True, "mirrory": True, "gamma": 0.5,

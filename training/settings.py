@@ -180,7 +180,6 @@ class RunSettings:
     allow_tf32: bool = False
     nhwc: bool = False
     nobench: bool = False
-    compile: bool = False
     resume_latest: bool = False
 
 
