@@ -19,7 +19,8 @@ ENCODER = {"base_width": 4, "embed_dim": 8}
 VOICE = VoiceSettings(encoder=ENCODER, batch=4, steps=6, crop_s=0.5, crop_most_s=0.8, tick_steps=2, snapshot_ticks=1,
                       warmup_steps=1, terms={"l1": 1.0, "id_cosine": 0.0}, voice_augment=True)
 JOINT = JointSettings(encoder=ENCODER, batch=4, steps=6, crop_s=0.5, crop_most_s=0.8, tick_steps=2, snapshot_ticks=1,
-                      r1_interval=2, pl_interval=2, train_generator=True, aug="ada", ada_kimg=0.05, mirror=True)
+                      r1_interval=2, pl_interval=2, train_generator=True, aug="ada", aug_p=0.5, ada_kimg=0.05,
+                      mirror=True)
 
 
 class Stopped(Exception):
@@ -50,12 +51,13 @@ def test_a_stopped_run_equals_one_that_was_not(tmp_path, pairs16, tiny_voice_mod
     wave = torch.randn(16000, generator=torch.Generator().manual_seed(0)) * 0.1
     assert model.codes(wave).shape == (1, 6, 16) and not torch.equal(model.codes(wave), model.mean_codes())
     before = load_checkpoint(tiny_voice_model)[0]
-    moved = [name for name, tensor in theirs.items() if name.startswith("G_ema.") and not torch.equal(tensor, before[name])]
+    moved = [name for name, tensor in theirs.items()
+             if name.startswith("G_ema.") and not torch.equal(tensor, before[name])]
     assert bool(moved) == (train is train_joint) and not any("mapping" in name for name in moved)
     if train is train_joint:
         options = json.loads(json.dumps(model.card.discriminator.options))
         assert options["num_people"] == 24 and any(name.startswith("D.classifier") for name in theirs)
-        assert last_state(whole.parent)["step"]["augment"]["p"] != 0
+        assert last_state(whole.parent)["step"]["augment"]["p"] not in (0.0, 0.5)  # it has moved
 
 
 def test_groups_of_the_networks_own_discriminator_stay_whole(tmp_path, pairs16, tiny_voice_model):  # noqa: F811
