@@ -10,7 +10,7 @@ from dnnlib.command_line import BOOL, Door, public_command
 
 _TASKS = ["gan", "voice", "joint", "probe", "recogniser"]
 _RUN = ("batch_gpu", "workers", "cache_gb", "skip_corrupt", "keep_states", "keep_snapshots", "tensorboard", "wandb",
-        "curves", "allow_tf32", "nhwc", "nobench", "compile")
+        "curves", "allow_tf32", "nhwc", "nobench")
 _SETTINGS = ("kimg", "steps", "batch", "gamma", "mirror", "mirrory", "cond", "subset", "precision", "fp32", "glr",
              "dlr", "map_depth", "mbstd_group", "cbase", "cmax", "aug", "p", "target", "augpipe", "freezed",
              "freeze_mapping", "freeze_embed", "snap", "tick", "resolution", "seed", "no_se", "activation",
@@ -45,7 +45,13 @@ _LENGTH = [
     click.option("--snap", type=click.IntRange(min=1), help="Snapshot every so many ticks."),
     click.option("--img-snap", type=click.IntRange(min=1), help="Pictures every so many ticks; default: with --snap."),
     click.option("--snap-res", type=click.Choice(["1080p", "4k", "8k"]), help="Largest size of a sheet of pictures."),
-    click.option("--metrics", help="Measured at snapshots: names with commas, or none."),
+    click.option("--metrics", help="Measured at snapshots: names with commas as in calc_metrics.py --list, or none."),
+    click.option("--judge", metavar="inception|drawn|PATH", help="Who looks at pictures for the metrics; the path of a "
+                                                                 "trait probe for world_traits."),
+    click.option("--num", type=click.IntRange(min=2), help="So many generated pictures for the metrics instead of the "
+                                                           "number in their names."),
+    click.option("--inception", metavar="FILE", help="Weights of Inception for the metrics, by file."),
+    click.option("--vgg", metavar="FILE", help="Weights of VGG16 for the metrics, by file."),
     click.option("--keep-states", type=click.IntRange(min=1), help="So many states stay (default 2)."),
     click.option("--keep-snapshots", type=click.IntRange(min=0), help="So many snapshots stay, and the best; 0: all."),
 ]
@@ -101,7 +107,6 @@ _SPEED = [
     click.option("--allow-tf32", type=BOOL, help="TensorFloat-32 in convolutions and products."),
     click.option("--nhwc", type=BOOL, help="Accepted: the fast memory layout is chosen by itself."),
     click.option("--nobench", type=BOOL, help="No search for the fastest convolutions."),
-    click.option("--compile", type=BOOL, help="torch.compile where it can."),
     click.option("--tensorboard", type=BOOL, default=True, help="Write events when TensorBoard is installed."),
     click.option("--wandb", type=BOOL, help="Send statistics to Weights & Biases."),
     click.option("--curves", type=BOOL, help="Draw curves.png at snapshots."),
@@ -122,6 +127,7 @@ def main(**options):
     from training.dataset import Dataset
     from training.launch import build_operations, launch
     from training.losses.terms import parse_terms
+    from training.snapshot_metrics import measuring_options, metric_names
 
     keep_freed_memory()
     device, task = str(pick_device(options["device"])), options["task"]
@@ -129,10 +135,11 @@ def main(**options):
     cfg = options["cfg"] = options["cfg"] or default_cfg(task, Dataset(options["data"]))
     settings = configure(task=task, data=options["data"], cfg=cfg, gpus=gpus, resume=options["resume"],
                          terms=parse_terms(options["term"]), **{name: options[name] for name in _SETTINGS})
-    names = _metrics(options["metrics"])
+    names = metric_names(options["metrics"])
     run = run_settings(settings, {**{name: options[name] for name in _RUN}, "batch": options["batch"], "metrics": names,
-                                  "image_ticks": options["img_snap"], "grid": options["snap_res"],
-                                  "resume_latest": options["resume"] == "latest"}, cfg=cfg, gpus=gpus)
+                                  "measuring": measuring_options(options), "image_ticks": options["img_snap"],
+                                  "grid": options["snap_res"], "resume_latest": options["resume"] == "latest"},
+                       cfg=cfg, gpus=gpus)
     desc = options["desc"] or describe(options, settings, task=task, cfg=cfg, gpus=gpus)
     if options["dry_run"]:
         click.echo(json.dumps({**options, "gpus": gpus, "desc": desc, "settings": dataclasses.asdict(settings),
@@ -145,7 +152,7 @@ def main(**options):
         "command": public_command("train.py", sys.argv[1:]), **_inputs(task, options)}}
     build_operations(device)
     path = launch(request, gpus=gpus)
-    if distributed.is_first() and path is not None:
+    if path is not None:
         click.echo(f"The model is {path}")
 
 
@@ -154,12 +161,6 @@ def _ranks(wanted, launched):
     if launched is not None and wanted not in (None, launched):
         raise click.UsageError(f"--gpus={wanted}, but torchrun started {launched} ranks; leave --gpus out.")
     return launched or wanted or 1
-
-
-def _metrics(text):
-    from training.snapshot_metrics import metric_names
-
-    return () if text is None or text.strip().lower() in ("", "none") else metric_names(text)
 
 
 def _inputs(task, options):

@@ -29,9 +29,9 @@ def ranks(function, request, count):
 
 def train_on_ranks(request):
     outdir, data, more = request
-    distributed.start("cpu")
-    run_gan(pathlib.Path(outdir), data, SETTINGS, **more)
+    path = run_gan(pathlib.Path(outdir), data, SETTINGS, **more)  # joins the others itself
     distributed.stop()
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,8 @@ def assert_close(folder, alone):
 
 @pytest.mark.parametrize("count, batch_gpu", [(2, None), (3, None), (2, 2)])
 def test_ranks_and_parts_change_nothing_but_rounding(tmp_path, faces16, alone, count, batch_gpu):  # noqa: F811
-    ranks(train_on_ranks, (tmp_path, faces16, {"run": dataclasses.replace(QUICK, batch_gpu=batch_gpu)}), count)
+    path = ranks(train_on_ranks, (tmp_path, faces16, {"run": dataclasses.replace(QUICK, batch_gpu=batch_gpu)}), count)
+    assert path == str(tmp_path / "00000-tiny" / "network-snapshot-000000.safetensors")  # of the first rank
     assert_close(tmp_path / "00000-tiny", alone)
 
 

@@ -295,7 +295,7 @@ def test_the_learning_rate_follows_its_schedule():
 
 def test_sheets_have_the_published_size():
     assert sheet_size(1024, 1024) == (7, 4) and sheet_size(256, 256) == (30, 16) and sheet_size(16, 16) == (32, 32)
-    assert sheet_size(1024, 1024, "1080p") == (3, 2)
+    assert sheet_size(1024, 1024, "1080p") == (3, 2) and sheet_size(16, 16, "1080p") == (16, 16)
     assert [iterations_of(kimg, 32) for kimg in (0.001, 0.032, 0.033, 25000)] == [1, 1, 2, 781250]
 
 

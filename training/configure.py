@@ -128,6 +128,8 @@ def run_settings(settings, options, *, cfg=None, gpus=1):
     wanted = {name: options[name] for name in (field.name for field in dataclasses.fields(RunSettings))
               if options.get(name) is not None}
     wanted["metrics"] = tuple(wanted.get("metrics", ()))
+    if cfg == "demo":
+        wanted.setdefault("grid", "1080p")  # drawing a thousand faces takes a processor core longer than a tick
     batch, group = settings.batch, getattr(settings, "mbstd_group", None) or 1
     if batch % gpus:
         raise ValueError(f"--batch={batch} is not divisible by {gpus} ranks; give a multiple of {gpus}, such as "

@@ -1,5 +1,6 @@
 """Batches for one rank, read ahead by worker processes; batch `index` is the same however many of them there are."""
 
+import os
 import time
 
 import numpy as np
@@ -21,7 +22,9 @@ class Feed:
         self.skip_corrupt, self.waited_s, self._bad = run.skip_corrupt, 0.0, {}
         kept = self._keep_small(run.cache_gb)
         busy = getattr(source, "augment", None) is not None
-        self.workers = run.workers if busy or not kept else 0
+        self.workers = min(run.workers, os.cpu_count() or 1) if busy or not kept else 0
+        if busy or not kept:
+            self.say(f"{self.workers} processes read the data{_fewer(run.workers, self.workers)}.")
 
     def _keep_small(self, cache_gb):
         room, kept = cache_gb * 1e9 / world_size(), True
@@ -78,6 +81,10 @@ class Feed:
                              f"{reason}")
         if len(self._bad) > self.skip_corrupt:
             raise too_many(self._bad, self.skip_corrupt)
+
+
+def _fewer(wanted, there):
+    return "" if wanted == there else f" instead of {wanted}: this machine has so many processor cores"
 
 
 class _Positions:

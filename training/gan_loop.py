@@ -49,9 +49,9 @@ def train_gan(settings, *, data, outdir, desc, resume=None, device="cpu", comman
     """
     run = run or RunSettings()
     options = {"task": "gan", "settings": to_dict(settings), "data": str(data), "resume": resume and str(resume)}
+    device = distributed.start(device)
     folder = RunFolder(outdir, desc, options, notes={"run": to_dict(run), "command": command}, latest=run.resume_latest,
                        keep_states=run.keep_states)
-    device = distributed.start(device)
     with folder:
         dataset = Dataset(data)
         faces = Faces(dataset, resolution=settings.resolution, seed=settings.seed, mirror=settings.mirror,
@@ -78,7 +78,7 @@ def train_gan(settings, *, data, outdir, desc, resume=None, device="cpu", comman
             per_tick=max(int(round(settings.tick_kimg * 1000, 6)) // settings.batch, 1),
             snapshot_ticks=settings.snapshot_ticks, group=settings.mbstd_group or 1,
             write_snapshot=lambda path, kimg: save_networks(step, path, {**source, "kimg": kimg}, licence),
-            draw_pictures=pictures, measure=lambda path: measure_snapshot(run.metrics, path, data, device=device,
+            draw_pictures=pictures, measure=lambda path: measure_snapshot(run, path, data, device=device,
                                                                           mirror=settings.mirror))
         return Loop(task, folder, run, device=device).run()
 

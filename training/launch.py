@@ -23,27 +23,32 @@ def carry_out(request):
     torch.backends.cudnn.benchmark = not run.nobench
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = run.allow_tf32
     try:
-        if task == "gan":
-            from training.gan_loop import train_gan
-
-            return train_gan(request["settings"], run=run, **arguments)
-        if task == "voice":
-            from training.voice_loop import train_voice
-
-            return train_voice(request["settings"], run=run, **arguments)
-        if task == "joint":
-            from training.joint_loop import train_joint
-
-            return train_joint(request["settings"], run=run, **arguments)
-        if task == "probe":
-            from training.probe_loop import train_probe
-
-            return train_probe(request["settings"], **arguments)
-        from training.recogniser_loop import train_recogniser
-
-        return train_recogniser(request["settings"], **arguments)
+        path = _train(task, request["settings"], run, arguments)
+        return path if distributed.is_first() else None
     finally:
         distributed.stop()
+
+
+def _train(task, settings, run, arguments):
+    if task == "gan":
+        from training.gan_loop import train_gan
+
+        return train_gan(settings, run=run, **arguments)
+    if task == "voice":
+        from training.voice_loop import train_voice
+
+        return train_voice(settings, run=run, **arguments)
+    if task == "joint":
+        from training.joint_loop import train_joint
+
+        return train_joint(settings, run=run, **arguments)
+    if task == "probe":
+        from training.probe_loop import train_probe
+
+        return train_probe(settings, **arguments)
+    from training.recogniser_loop import train_recogniser
+
+    return train_recogniser(settings, **arguments)
 
 
 def build_operations(device):
@@ -57,7 +62,7 @@ def build_operations(device):
 def launch(request, *, gpus, function=carry_out, start_method="spawn"):
     """Carries a request out on `gpus` ranks of this machine, or in this process when torchrun started it or gpus is 1.
 
-    Returns the path of the model when it is made in this process, else None. ValueError names a rank that ended before
+    Returns the path of the model, None in ranks that are not the first. ValueError names a rank that ended before
     the others, and says why where it can.
     """
     from torch_utils import distributed
@@ -78,7 +83,8 @@ def launch(request, *, gpus, function=carry_out, start_method="spawn"):
             for process in context.processes:
                 process.terminate()
             raise
-    return None
+        made = pathlib.Path(folder, "path.txt")
+        return made.read_text(encoding="utf-8") if made.exists() else None
 
 
 def _rank(rank, size, folder, function, request):
@@ -86,7 +92,9 @@ def _rank(rank, size, folder, function, request):
                       V2S_RENDEZVOUS=pathlib.Path(folder, "rendezvous").as_uri())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends its ranks
     try:
-        function(request)
+        made = function(request)
+        if rank == 0 and made is not None:
+            pathlib.Path(folder, "path.txt").write_text(str(made), encoding="utf-8")
     except (ValueError, OSError) as error:
         pathlib.Path(folder, f"rank{rank}.txt").write_text(_sentence(error), encoding="utf-8")
         sys.exit(_BAD_INPUT)

@@ -158,7 +158,7 @@ class Loop:
         written = self._guarded(f"the snapshot {path.name}", lambda: task.write_snapshot(path, kimg), fatal=last)
         self._guarded("the pictures", lambda: task.draw_pictures(kimg))
         self._save_state(iterations, seconds)
-        if written:
+        if value_of_first(written):
             self._measure(path)
         if is_first():
             self._guarded("the curves", self.viewing.curves)
@@ -166,12 +166,14 @@ class Loop:
         return path
 
     def _measure(self, path):
-        if not is_first() or not self.run_settings.metrics:
+        if not self.run_settings.metrics:
             return
         try:
-            lines = self.task.measure(path)
+            lines = self.task.measure(path)  # all ranks share the work
         except (ValueError, OSError) as error:
             self.folder.warn_once(f"measure {error}", f"not measured: {error}")
+            return
+        if not is_first():
             return
         for name, line in lines.items():
             self.folder.append(f"metric-{name}.jsonl", line)
@@ -181,7 +183,7 @@ class Loop:
         """A run that was killed while it measured its last snapshot measures it now."""
         path = self._snapshot_path(first)
         due = first % (self.task.per_tick * self.task.snapshot_ticks) == 0 and first > self.task.first
-        if is_first() and due and path.exists() and self.viewing.unmeasured(path):
+        if value_of_first(is_first() and due and path.exists() and self.viewing.unmeasured(path)):
             self._measure(path)
 
     def _guarded(self, what, write, *, fatal=False):

@@ -160,7 +160,8 @@ class RunSettings:
     this is kept decoded in memory; a larger one is read by `workers` processes a rank. `skip_corrupt`: so many damaged
     items are replaced by others, the next one ends the run. `keep_states`, `keep_snapshots`: the newest so many stay
     (0: all), the best snapshot by the first metric stays as well. `image_ticks`: pictures every so many ticks, None:
-    with each snapshot. `grid`: "1080p", "4k" or "8k", the size that a sheet of pictures has at most.
+    with each snapshot. `measuring`: fields of MeasureSettings. `grid`: "1080p", "4k" or "8k", the largest size of a
+    sheet of pictures.
     """
 
     batch_gpu: int | None = None
@@ -168,6 +169,7 @@ class RunSettings:
     cache_gb: float = 1.0
     skip_corrupt: int = 10
     metrics: tuple = ()
+    measuring: dict = _table()
     keep_states: int = 2
     keep_snapshots: int = 0
     image_ticks: int | None = None
@@ -178,7 +180,6 @@ class RunSettings:
     allow_tf32: bool = False
     nhwc: bool = False
     nobench: bool = False
-    compile: bool = False
     resume_latest: bool = False
 
 

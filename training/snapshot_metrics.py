@@ -1,22 +1,35 @@
 """Metrics of a snapshot during a run: the same numbers as calc_metrics.py gives, one jsonl line each."""
 
+_JUDGES = ("inception", "drawn")
+
 
 def metric_names(text):
     """Returns the names of --metrics=a,b as a tuple; none, None or nothing is the empty one. ValueError: unknown."""
-    from dnnlib.settings import did_you_mean
-    from training.metrics_table import METRICS
-
     names = tuple(name.strip() for name in (text or "").split(",") if name.strip() and name.strip().lower() != "none")
-    for name in names:
-        if name not in METRICS:
-            raise ValueError(f'no metric "{name}".{did_you_mean(name, METRICS)} Known: {", ".join(METRICS)}.')
+    if names:
+        from dnnlib.settings import did_you_mean
+        from training.metrics_table import METRICS
+
+        for name in names:
+            if name not in METRICS:
+                raise ValueError(f'no metric "{name}".{did_you_mean(name, METRICS)} Known: {", ".join(METRICS)}.')
     return names
 
 
-def measure_snapshot(names, path, data, *, device, mirror=False, options=None, faces_from="seeds"):
-    """Returns {metric: jsonl line} of a snapshot."""
+def measuring_options(options):
+    """Returns the fields of MeasureSettings that --judge, --inception, --vgg and --num stand for."""
+    judge, found = options["judge"], {name: options[name] for name in ("inception", "vgg", "num") if options[name]}
+    if judge in _JUDGES:
+        found["judge"] = judge
+    elif judge is not None:
+        found["options"] = {"probe": judge}
+    return found
+
+
+def measure_snapshot(run, path, data, *, device, mirror=False, faces_from="seeds"):
+    """Returns {metric: jsonl line} of a snapshot, by what RunSettings want; every rank must call it."""
     from training.measuring import MeasureSettings, measure
 
-    settings = MeasureSettings(mirror=mirror, options=options or {}, faces_from=faces_from)
-    found = measure(list(names), network=str(path), data=str(data), settings=settings, device=str(device))
+    settings = MeasureSettings(mirror=mirror, faces_from=faces_from, **run.measuring)
+    found = measure(list(run.metrics), network=str(path), data=str(data), settings=settings, device=str(device))
     return {one.metric: {**one.line(), "snapshot_pkl": path.name} for one in found}

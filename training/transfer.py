@@ -72,6 +72,10 @@ def take_over(generator, discriminator, path, say):
             raise ValueError(f'nothing in "{path}" fits this generator: its sizes are others; choose --cfg, --cbase, '
                              "--cmax and --map-depth as the file has them.")
         say(f"{label} from {path}: {result.sentence()}{_named(result.fresh, 'fresh')}")
+        mine = [name for name, _ in network.named_parameters()]
+        if len(set(weights) & set(mine)) < len(mine) / 2:
+            say(f"Warning: most weights of {label} found nothing of their size in the file; were --cfg, --cbase, "
+                "--cmax and --map-depth meant to differ from it?")
         if label == "G":
             silence_new_blocks(network, result.fresh)
 

@@ -102,9 +102,9 @@ def train_voice(settings, *, network, probe=None, data, outdir, desc, command=""
     files = {"network": network, "probe": probe, "codes": codes, "recogniser": recogniser, "perceptual": perceptual}
     options = {"task": "voice", "settings": to_dict(settings), "data": str(data),
                **{name: value and str(value) for name, value in files.items()}}
+    device = distributed.start(device)
     folder = RunFolder(outdir, desc, options, notes={"run": to_dict(run), "command": command}, latest=run.resume_latest,
                        keep_states=run.keep_states)
-    device = distributed.start(device)
     with folder:
         dataset = Dataset(data)
         judge = None if probe is None else load_probe(probe, device=device)
@@ -186,7 +186,7 @@ def _run(step, voices, unseen, judge, folder, run, settings, *, device, data):
     Loop(Task(step=step, source=voices, seed=settings.seed, batch=settings.batch, last=settings.steps,
               per_tick=settings.tick_steps, snapshot_ticks=settings.snapshot_ticks, write_snapshot=write_snapshot,
               draw_pictures=draw_pictures, measure=lambda path: measure_snapshot(
-                  run.metrics, path, data, device=device, faces_from="voice")), folder, run, device=device).run()
+                  run, path, data, device=device, faces_from="voice")), folder, run, device=device).run()
     return final
 
 
