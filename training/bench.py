@@ -180,7 +180,7 @@ class Bench:
 
     def _collector(self, want, key, look, judge, source, cached):
         if want == "moments":
-            return MomentsCollector(judge.dim, groups=10 if look.side == "fake" else 1)
+            return MomentsCollector(judge.dim, groups=10 if look.side == "fake" and self.settings.rounds else 1)
         if want == "features":
             folder = cached or self.work_folder(key)
             return FeatureStore(folder / "features.npy", source.count, judge.dim)
