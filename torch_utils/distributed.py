@@ -53,9 +53,12 @@ def start(device="cpu"):
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     if not is_started():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE,
-                                init_method=os.environ.get("V2S_RENDEZVOUS", "env://"),
-                                rank=int(os.environ["RANK"]), world_size=launched_ranks())
+        where = os.environ.get("V2S_RENDEZVOUS", "env://")
+        store, number, size = next(dist.rendezvous(where, int(os.environ["RANK"]), launched_ranks()))
+        # torchrun keeps its store over a restart: without a new prefix ranks would meet the addresses of dead ones.
+        store = dist.PrefixStore(f"voice2style attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE, store=store,
+                                rank=number, world_size=size)
     return device
 
 
