@@ -45,11 +45,11 @@ def test_it_learns_the_people_it_sees(tmp_path, faces32, capsys):
     first, last = (json.loads(line)["Recogniser/right"]["mean"] for line in (lines[0], lines[-1]))
     assert last > 0.5 > first + 0.1  # chance is 1/24
     said = capsys.readouterr().out
-    assert re.search(r"held-out AUC [01]\.\d{4}  EER 0\.\d{4}  \(val split, 3 people, 18 pairs of one person, 48 of two",
-                     said)
+    assert re.search(r"held-out AUC [01]\.\d{4}  EER 0\.\d{4}  \(val split, 3 people, 18 pairs of one person", said)
     assert "tick 1 " in said and "img/s" in said
     source = load_recogniser(path).settings.source
-    assert source["people"] == [p for p in range(30) if p % 10 < 8] and len(source["people_sha256"]) == 64
+    assert source["people"] == sorted((p for p in range(30) if p % 10 < 8), key=str)
+    assert len(source["people_sha256"]) == 64
     assert source["data"]["source"] == "drawn world" and source["command"] == "python train.py"
 
 
