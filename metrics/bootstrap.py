@@ -19,28 +19,40 @@ def mean(values):
     return np.asarray(values, np.float64).mean(0)
 
 
-def clustered_interval(values, clusters, statistic=mean, seed=0, rounds=ROUNDS):  # -> (low, high) or (None, None)
-    """Returns the 95 % percentile interval of `statistic(values)`, drawing whole clusters (people) with replacement.
+def weighted_mean(values, weights):
+    """Returns the mean of rows that count `weights` times."""
+    return float(weights @ values / weights.sum()) if weights.any() else np.nan
+
+
+def clustered_interval(values, clusters, statistic=mean, seed=0, rounds=ROUNDS, *, weighted=False):
+    """Returns the 95 % percentile interval (low, high) of `statistic(values)`, drawing whole clusters (people) again.
 
     `values` is an array [N, ...] or a tuple of such arrays, which `statistic` then gets one by one; it returns one
     number, NaN where it does not exist. `clusters` [N] says to whom a row belongs; with [N, 2] a row belongs to two
     people and weighs the product of how often each was drawn (once if both are the same): the bootstrap of pairs.
+    With `weighted` the rows stay and `statistic` gets their weights (how often each occurs) as its last argument.
     (None, None) when there are fewer than two clusters or the statistic exists in fewer than half of the rounds.
     """
-    arrays = tuple(np.asarray(array) for array in (values if isinstance(values, tuple) else (values,)))
-    codes, count = _codes(clusters, arrays)
-    if count < 2:
-        return None, None
-    random = numpy_stream(seed, "bootstrap")
-    if statistic is mean and len(arrays) == 1 and arrays[0].ndim == 1 and codes.shape[1] == 1:
-        samples = _means_of_clusters(arrays[0].astype(np.float64), codes[:, 0], count, random, rounds)
-    else:
-        samples = np.array([_once(arrays, codes, count, statistic, random) for _ in range(rounds)], np.float64)
-    samples = samples[np.isfinite(samples)]
-    if len(samples) < _USABLE * rounds:
+    samples = clustered_samples(values, clusters, statistic, seed, rounds, weighted=weighted)
+    if len(samples) < max(1, _USABLE * rounds):
         return None, None
     low, high = np.percentile(samples, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
     return float(low), float(high)
+
+
+def clustered_samples(values, clusters, statistic=mean, seed=0, rounds=ROUNDS, *, weighted=False):
+    """Returns the statistic of each round in which it exists [R]; what `clustered_interval` takes percentiles of."""
+    arrays = tuple(np.asarray(array) for array in (values if isinstance(values, tuple) else (values,)))
+    codes, count = _codes(clusters, arrays)
+    if count < 2:
+        return np.empty(0)
+    random = numpy_stream(seed, "bootstrap")
+    if statistic is mean and len(arrays) == 1 and arrays[0].ndim == 1:
+        if codes.shape[1] == 1:
+            return _means_of_clusters(arrays[0].astype(np.float64), codes[:, 0], count, random, rounds)
+        statistic, weighted, arrays = weighted_mean, True, (arrays[0].astype(np.float64),)
+    samples = np.array([_once(arrays, codes, count, statistic, random, weighted) for _ in range(rounds)], np.float64)
+    return samples[np.isfinite(samples)]
 
 
 def row_weights(codes, drawn):  # int [N, 1 or 2], int [P] -> int [N]
@@ -70,8 +82,10 @@ def _codes(clusters, arrays):
     return codes, count
 
 
-def _once(arrays, codes, count, statistic, random):
+def _once(arrays, codes, count, statistic, random, weighted):
     weights = row_weights(codes, np.bincount(random.integers(0, count, count), minlength=count))
+    if weighted:
+        return float(statistic(*arrays, weights))
     rows = np.repeat(np.arange(len(weights)), weights)
     return float(statistic(*(array[rows] for array in arrays))) if len(rows) else np.nan
 
