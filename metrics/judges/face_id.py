@@ -62,8 +62,16 @@ class FaceRecogniser(torch.nn.Module):
 
     def forward(self, images):  # [N, 3, H, W] in [-1, 1] -> [N, K] of unit length
         """Returns the embeddings; pictures of another size are resized (bilinear, antialiased)."""
+        return self.embedding_of(self.features(images))
+
+    def features(self, images):  # [N, 3, H, W] -> [N, F]
+        """Returns the last feature maps, flattened: they still know where things are in the picture."""
         images = sized(images, (self.settings.resolution, self.settings.resolution))
-        return F.normalize(self.centre(self.embed(self.trunk(images.float()).flatten(1))), dim=1)
+        return self.trunk(images.float()).flatten(1)
+
+    def embedding_of(self, features):  # [N, F] -> [N, K] of unit length
+        """Returns the embeddings of what `features` gave."""
+        return F.normalize(self.centre(self.embed(features)), dim=1)
 
     def cosines(self, embeddings):  # [N, K] -> [N, P]
         """Returns the cosines to the people it was trained on."""
