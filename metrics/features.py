@@ -18,6 +18,7 @@ from metrics.samples import Drawn, as_pixels, check_one_size, default_workers
 from torch_utils import distributed
 
 SAVE_EVERY_S = 120.0
+_WORTH_KEEPING_S = 20.0
 MOST_FEATURE_GB = 16.0  # on disk, of one side of one metric
 
 
@@ -49,6 +50,11 @@ class FeatureStore:
         distributed.barrier()
         self.rows = np.lib.format.open_memmap(self.path, "r+")
 
+    @property
+    def gathered(self):
+        """The features, mapped from the file."""
+        return self.rows
+
     def add(self, indices, features):
         """Takes the features of the pictures with these numbers."""
         self.rows[indices] = features
@@ -76,8 +82,13 @@ class FeatureStore:
 class MomentsCollector:
     """GroupedMoments of the features."""
 
-    def __init__(self, dim):
-        self.moments = GroupedMoments(dim)
+    def __init__(self, dim, *, groups=10):
+        self.moments = GroupedMoments(dim, groups=groups)
+
+    @property
+    def gathered(self):
+        """The GroupedMoments."""
+        return self.moments
 
     def add(self, indices, features):
         """Takes features."""
@@ -101,24 +112,33 @@ class MomentsCollector:
 class ScoreCollector:
     """ScoreSums of probabilities."""
 
-    def __init__(self, num_classes, count):
-        self.sums, self._count = ScoreSums(num_classes, count), count
+    def __init__(self, count):
+        self.sums, self._count = None, count
+
+    @property
+    def gathered(self):
+        """The ScoreSums."""
+        return self.sums
 
     def add(self, indices, probabilities):
         """Takes probabilities."""
+        if self.sums is None:
+            self.sums = ScoreSums(probabilities.shape[1], self._count)
         self.sums.add(indices, probabilities)
 
     def arrays(self):
         """Returns the state by name."""
-        return self.sums.arrays()
+        return {} if self.sums is None else self.sums.arrays()
 
     def restore(self, arrays):
         """Takes a state back."""
-        self.sums = ScoreSums.from_arrays(arrays, self._count)
+        self.sums = None if not arrays else ScoreSums.from_arrays(arrays, self._count)
 
     def combine(self, device):
         """Makes the sums those of all ranks."""
         if distributed.world_size() > 1:
+            classes = max(distributed.gather_objects(0 if self.sums is None else self.sums.total.shape[1]))
+            self.sums = self.sums or ScoreSums(classes, self._count)
             self.restore({name: summed(value, device) for name, value in self.sums.arrays().items()})
 
 
@@ -148,11 +168,10 @@ def stream_features(source, judge, collectors, streaming, *, desc="Looking"):
                     streaming.on_batch(indices)
             finished = True
         finally:
-            if not finished and done:
+            if done and not (finished and state.is_quickly_done()):
                 state.save(done)
     for collector in collectors.values():
         collector.combine(streaming.device)
-    state.forget()
 
 
 def _prepared(source, judge, batches, pool):
@@ -188,7 +207,7 @@ class _State:
 
     def __init__(self, streaming, collectors):
         self._collectors, self._every_s, self._path = collectors, streaming.save_every_s, None
-        self._last = time.monotonic()
+        self._begin = self._last = time.monotonic()
         if streaming.folder is not None:
             ranks = f"{distributed.rank()}-of-{distributed.world_size()}"
             self._path = pathlib.Path(streaming.folder) / f"state-{ranks}-batch{streaming.batch}.npz"
@@ -219,10 +238,9 @@ class _State:
             np.savez(file, done=np.asarray(done), **arrays)
         self._last = time.monotonic()
 
-    def forget(self):
-        """Removes the state: the run is complete."""
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+    def is_quickly_done(self):
+        """Returns True when the whole took so little time that it need not be kept for a run that goes on."""
+        return time.monotonic() - self._begin < _WORTH_KEEPING_S
 
 
 def summed(array, device="cpu"):

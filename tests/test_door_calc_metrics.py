@@ -49,7 +49,7 @@ def test_a_model_that_ignores_the_voice_cannot_score(world, tiny_voice_model):
 
 
 @pytest.mark.parametrize("options, message", [
-    (["--metrics=fid50k_full"], "unknown metric fid50k_full"), (["--limit=1"], "--limit"),
+    (["--metrics=fid50kfull"], "unknown metric fid50kfull. Did you mean"), (["--limit=1"], "--limit"),
     (["--judge=nowhere.safetensors"], "nowhere.safetensors")])
 def test_bad_options_end_in_one_line(world, tiny_voice_model, options, message):
     result = CliRunner().invoke(calc_metrics.main, [

@@ -1,4 +1,4 @@
-"""Ranks of one run: start-up from torchrun, sums and means across ranks, gradients that do not depend on W.
+"""Ranks of one run: start-up from torchrun's environment, and sums over all ranks that gradients flow through.
 
 Rank r of W holds the samples r, r+W, r+2W, … of every batch. With one rank each function here is the identity.
 """
@@ -53,7 +53,9 @@ def start(device="cpu"):
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     if not is_started():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE,
+                                init_method=os.environ.get("V2S_RENDEZVOUS", "env://"),
+                                rank=int(os.environ["RANK"]), world_size=launched_ranks())
     return device
 
 

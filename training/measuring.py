@@ -1,9 +1,16 @@
 """Measures a model: names of metrics in, numbers with their protocol out. What the door and the training loop call."""
 
 import dataclasses
+import importlib.metadata
+import os
+import pathlib
+import platform
+import subprocess
 import time
 
 from dnnlib.console import format_time
+from dnnlib.settings import did_you_mean
+from torch_utils import distributed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +55,7 @@ class Measurement:
     snapshot: str | None = None
     num_gpus: int = 0
     table: str | None = None
-    pictures: dict = dataclasses.field(default_factory=dict)  # file name -> uint8 [H, W, 3]
+    pictures: dict = dataclasses.field(default_factory=dict)  # file name -> uint8 [H, W, 3], or what returns it
     timestamp: float = dataclasses.field(default_factory=time.time)
 
     def line(self):
@@ -63,8 +70,115 @@ class Measurement:
 def measure(names, *, network=None, data=None, fakes=None, settings=None, device="cpu"):
     """Returns one Measurement a name of the METRICS table, in the order given.
 
-    `network` is a loaded VoiceToFace, the path of a checkpoint, or None; `fakes` a folder or zip of pictures instead of
-    a network; `data` the real side: a dataset of dataset_tool.py, or a folder or zip of pictures.
-    ValueError says in one sentence what is missing or does not fit.
+    `network` is a loaded VoiceToFace, the path or address of a checkpoint, or None; `fakes` a folder or zip of pictures
+    instead of a network; `data` the real side: a dataset of dataset_tool.py, or a folder or zip of pictures.
+    ValueError says in one sentence what is missing or does not fit. Under torchrun the ranks share the work, and every
+    rank gets the results.
     """
-    raise NotImplementedError
+    return list(measured(names, network=network, data=data, fakes=fakes, settings=settings, device=device))
+
+
+def measured(names, *, network=None, data=None, fakes=None, settings=None, device="cpu"):
+    """Yields what `measure` returns, each as soon as it is known."""
+    from training.bench import Bench
+
+    settings = settings or MeasureSettings()
+    rows = rows_of(names)
+    _check(settings, network, fakes)
+    model, path = _opened(network, device)
+    bench = Bench(model=model, network_path=path, fakes=fakes, data=data, settings=settings, device=str(device),
+                  planned=[look for row in rows.values() for look in row.looks])
+    for name, row in rows.items():
+        _check_needs(name, row, bench)
+    for name, row in rows.items():
+        yield _measured(name, row, bench)
+    bench.finish()
+
+
+def rows_of(names):
+    """Returns name -> row of METRICS; ValueError for an unknown name, with the likely one."""
+    from training.metrics_table import METRICS
+
+    for name in names:
+        if name not in METRICS:
+            raise ValueError(f"unknown metric {name}.{did_you_mean(name, METRICS)} Known: {', '.join(METRICS)}.")
+    return {name: METRICS[name] for name in names}
+
+
+def _measured(name, row, bench):
+    begin, bench.cautions = time.time(), []
+    outcome = row.measure(bench)
+    protocol = {**outcome.protocol, "seed": bench.settings.seed, "batch": bench.settings.batch,
+                "cautions": list(bench.cautions), "versions": versions(), "git_revision": git_revision(),
+                "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    protocol.setdefault("truncation_psi", bench.settings.truncation_psi if bench.model is not None else None)
+    num_gpus = distributed.world_size() if bench.device.startswith("cuda") else 0
+    return Measurement(name, tuple(outcome.results), protocol, time.time() - begin, bench.network_name, num_gpus,
+                       outcome.table, outcome.pictures)
+
+
+def _opened(network, device):  # -> (VoiceToFace or None, path or None)
+    if network is None or not isinstance(network, (str, os.PathLike)):
+        return network, None
+    from voice2style.pipeline import load, network_file
+
+    path = network_file(network)
+    return load(path, device=device), pathlib.Path(path)
+
+
+def _check(settings, network, fakes):
+    from training.bench import JUDGES
+
+    if settings.judge not in JUDGES:
+        raise ValueError(f'judge "{settings.judge}" of pictures; {" and ".join(JUDGES)} are known.')
+    if settings.faces_from not in ("seeds", "voice"):
+        raise ValueError(f'faces are drawn from "seeds" or from "voice", not from "{settings.faces_from}".')
+    if settings.num is not None and settings.num < 1:
+        raise ValueError(f"--num {settings.num}: one picture or more is needed.")
+    if network is not None and fakes is not None:
+        raise ValueError("--network draws the pictures that --fakes would give: one of them, please.")
+
+
+def _check_needs(name, row, bench):
+    """Raises ValueError, before anything is computed, when a metric lacks what it needs."""
+    needs, model = set(row.needs), bench.model
+    if model is None and needs & {"network", "mapping", "voice"}:
+        raise ValueError(f"{name} needs a network; give --network.")
+    if "fakes" in needs and model is None and bench.fakes_path is None:
+        raise ValueError(f"{name} needs pictures to judge: give --network, or --fakes with a folder or zip.")
+    by_voice = "voice" in needs or (bench.settings.faces_from == "voice" and "fakes" in needs and model is not None)
+    if by_voice and not model.hears:
+        raise ValueError(f"{name} asks about voices, but this network has no voice path; give a checkpoint that was "
+                         "trained with a voice encoder, or --faces-from seeds.")
+    if needs & {"data", "dataset"} and bench.data_path is None:
+        raise ValueError(f"{name} compares with real pictures; give --data with a dataset, a folder or a zip.")
+    if ("dataset" in needs or by_voice) and bench.dataset is None:
+        raise ValueError(f"{name} needs people and voices: give --data a dataset made by dataset_tool.py"
+                         + (f', "{bench.data_path}" holds pictures only.' if bench.data_path else "."))
+
+
+def versions():
+    """Returns the versions of the packages that numbers may depend on."""
+    import voice2style
+
+    found = {"voice2style": voice2style.__version__, "python": platform.python_version()}
+    for package in ("torch", "numpy", "scipy", "pillow", "clean-fid", "lpips"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_revision():
+    """Returns the commit of this program when it runs from a checkout, with "+" when files were changed, else None."""
+    root = pathlib.Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
+        changed = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=root, capture_output=True, text=True,
+                                 check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")

@@ -1,5 +1,9 @@
 """The METRICS table: one row a metric; its key is the name on the command line."""
 
+from training.image_metrics import IMAGE_METRICS
+from training.pair_metrics import PAIR_METRICS
+from training.path_metrics import PATH_METRICS
 from training.voice_metrics import VOICE_METRICS
+from training.world_metric import WORLD_METRICS
 
-METRICS = {**VOICE_METRICS}  # name -> training.metric_rows.Metric
+METRICS = {**IMAGE_METRICS, **PATH_METRICS, **PAIR_METRICS, **WORLD_METRICS, **VOICE_METRICS}  # name -> Metric

@@ -202,7 +202,12 @@ class Noise:
         self.drawn = None
         if mode == "random" and generator is not None:  # sample n gets the same numbers whatever the batch
             sizes = [height * width for height, width in shapes]
-            rows = [torch.randn(sum(sizes), generator=generator, device=generator.device) for _ in range(self.batch)]
+            if isinstance(generator, (list, tuple)):
+                distinct = {id(g): g for g in generator}
+                drawn = {key: torch.randn(sum(sizes), generator=g, device=g.device) for key, g in distinct.items()}
+                rows = [drawn[id(g)] for g in generator]
+            else:
+                rows = [torch.randn(sum(sizes), generator=generator, device=generator.device) for _ in ws]
             self.drawn = iter(torch.stack(rows).to(ws).split(sizes, dim=1))
 
     def of(self, layer, gain):
@@ -234,7 +239,8 @@ class Synthesis(nn.Module):
         """Return pictures [N, img_channels, H, W] for codes ws [N, L, D].
 
         noise_mode: fresh noise, the stored noise, or none. generator: draws the fresh noise; a picture's noise is then
-        the same whatever comes behind it in the batch. force_fp32: no half precision.
+        the same whatever comes behind it in the batch. A list has one for each picture; a generator that stands in it
+        twice gives two pictures the same noise. force_fp32: no half precision.
         """
         if ws.ndim != 3 or ws.shape[1] != self.num_ws or ws.shape[2] != self.w_dim:
             raise ValueError(f"codes ws of shape {list(ws.shape)}; allowed: [N, {self.num_ws}, {self.w_dim}]")

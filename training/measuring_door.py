@@ -1,0 +1,83 @@
+"""What calc_metrics.py does with its wishes: ranks, lines of JSON, the run's folder, the report, the sheet."""
+
+import json
+import pathlib
+
+from dnnlib.console import say
+from torch_utils import distributed
+from torch_utils.devices import pick_device
+from training.measuring import measured
+
+
+def run(names, settings, *, network, fakes, data, device, gpus, report, picture):
+    """Measures, and prints one line of JSON a metric; files as asked for. Under torchrun the first rank speaks."""
+    there = distributed.launched_ranks() or 1
+    if gpus is not None and gpus != there:
+        raise ValueError(f"--gpus {gpus}, but the number of processes is {there}: start it as torchrun "
+                         f"--nproc-per-node {gpus} calc_metrics.py ...")
+    device = distributed.start(pick_device(device))
+    try:
+        found = []
+        for measurement in measured(names, network=network, fakes=fakes, data=data, settings=settings, device=device):
+            found.append(measurement)
+            if distributed.is_first():
+                _tell(measurement, run_folder(network))
+        if distributed.is_first() and found:
+            _write_files(found, report=report, picture=picture, network=network, fakes=fakes)
+    finally:
+        distributed.stop()
+
+
+def run_folder(network):
+    """Returns the folder of a training run when a snapshot lies in one, else None."""
+    if network is None or "://" in str(network):
+        return None
+    folder = pathlib.Path(network).resolve().parent
+    return folder if (folder / "training_options.json").exists() else None
+
+
+def append_line(folder, measurement):
+    """Appends the line of a measurement to metric-<name>.jsonl of a run's folder."""
+    with open(folder / f"metric-{measurement.metric}.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(measurement.line()) + "\n")
+
+
+def _tell(measurement, folder):
+    if measurement.table:
+        say(measurement.table)
+    say(json.dumps(measurement.line()))
+    if folder is not None:
+        append_line(folder, measurement)
+
+
+def _write_files(found, *, report, picture, network, fakes):
+    if picture:
+        from torch_utils.images import write_png
+
+        sheets = {name: sheet for measurement in found for name, sheet in measurement.pictures.items()}
+        sheet = sheets.get("world_traits.png")
+        if sheet is None:
+            raise ValueError("--picture is the sheet of world_traits, which is not among the metrics; --report DIR "
+                             "writes pictures of the others.")
+        text = "people of the drawn world; below each, the AI-generated face drawn from their synthetic speech"
+        write_png(picture, sheet(), text={"Description": text})
+    if report:
+        from metrics.report import write_report
+
+        what = pathlib.PurePath(str(network or fakes)).name
+        sections = [{"metric": m.metric, "results": list(m.results), "protocol": m.protocol, "table": m.table,
+                     "pictures": m.pictures} for m in found]
+        say(f"Written to {write_report(report, sections, title=f'Metrics of {what}', history=_history(network))}")
+
+
+def _history(network):
+    """Returns the metric lines of the run that a snapshot lies in, where there is one."""
+    folder = run_folder(network)
+    lines = []
+    for path in sorted(folder.glob("metric-*.jsonl")) if folder else []:
+        for text in path.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(text))
+            except json.JSONDecodeError:
+                continue  # a line that a stopped run left half written
+    return lines
