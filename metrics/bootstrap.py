@@ -31,7 +31,8 @@ def clustered_interval(values, clusters, statistic=mean, seed=0, rounds=ROUNDS, 
     number, NaN where it does not exist. `clusters` [N] says to whom a row belongs; with [N, 2] a row belongs to two
     people and weighs the product of how often each was drawn (once if both are the same): the bootstrap of pairs.
     With `weighted` the rows stay and `statistic` gets their weights (how often each occurs) as its last argument.
-    (None, None) when there are fewer than two clusters or the statistic exists in fewer than half of the rounds.
+    (None, None) when there are fewer than two clusters, the statistic exists in fewer than half of the rounds, or
+    `rounds` is 0.
     """
     samples = clustered_samples(values, clusters, statistic, seed, rounds, weighted=weighted)
     if len(samples) < max(1, _USABLE * rounds):
@@ -44,7 +45,7 @@ def clustered_samples(values, clusters, statistic=mean, seed=0, rounds=ROUNDS, *
     """Returns the statistic of each round in which it exists [R]; what `clustered_interval` takes percentiles of."""
     arrays = tuple(np.asarray(array) for array in (values if isinstance(values, tuple) else (values,)))
     codes, count = _codes(clusters, arrays)
-    if count < 2:
+    if count < 2 or rounds < 1:
         return np.empty(0)
     random = numpy_stream(seed, "bootstrap")
     if statistic is mean and len(arrays) == 1 and arrays[0].ndim == 1:

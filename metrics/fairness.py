@@ -17,6 +17,7 @@ from metrics.result import Result
 from torch_utils.random_streams import numpy_stream
 
 LIMIT = 0.05
+LEAST_PEOPLE = 10  # a smaller group says nothing, and its noise would be the gap
 MET, NOT_MET, UNDECIDED = "met", "not met", "undecided"
 _DEALS = 200
 
@@ -59,17 +60,21 @@ def mean_of(values, weights, mine):
     return float(weights[mine] @ values[mine] / total) if total else np.nan
 
 
+MEASURES = {"agreement": agreement_of, "f1": f1_of}
+
+
 def measure_gap(values, labels, people, *, measure, statistic, grouping, judge, seed=0, rounds=ROUNDS, limit=LIMIT):
     """Returns the Gap of `statistic(*values, weights, mine)` between groups; `labels` [N], None takes no part.
 
-    `values` is a tuple of arrays [N]; `people` [N] are drawn again for intervals. ValueError with less than two groups.
+    `values` is a tuple of arrays [N]; `people` [N] are drawn again for intervals. Groups of fewer than `LEAST_PEOPLE`
+    take no part either. ValueError with less than two groups.
     """
-    known = np.array([label is not None for label in labels])
+    known = large_enough(labels, people)
     labels = np.array([str(label) for label in labels])[known]
     people, values = np.asarray(people)[known], tuple(np.asarray(array)[known] for array in values)
     names = np.unique(labels)
     if len(names) < 2:
-        raise ValueError(f'a gap needs two groups; "{grouping}" has {len(names)} among these people.')
+        raise ValueError(f'a gap needs two groups of {LEAST_PEOPLE} people or more; "{grouping}" has {len(names)}.')
     codes = np.searchsorted(names, labels)
 
     def gap_of(*arrays, codes=codes):
@@ -89,6 +94,14 @@ def measure_gap(values, labels, people, *, measure, statistic, grouping, judge, 
     chance = None if statistic is class_f1_of else _chance_gap(
         lambda dealt: gap_of(*values, whole, codes=dealt), codes, people, seed)
     return Gap(measure, grouping, groups, result, chance, verdict(result, limit))
+
+
+def large_enough(labels, people):  # [N], [N] -> bool [N]
+    """Returns which rows belong to a known group of at least `LEAST_PEOPLE` people."""
+    members = {}
+    for label, person in zip(labels, np.asarray(people).tolist()):
+        members.setdefault(label, set()).add(person)
+    return np.array([label is not None and len(members[label]) >= LEAST_PEOPLE for label in labels])
 
 
 def verdict(gap, limit=LIMIT):

@@ -50,28 +50,50 @@ def draw_trials(probe_people, candidate_people, *, num_candidates=2, trials=1000
     if num_candidates < 2 or trials < 1:
         raise ValueError(f"{num_candidates} candidates and {trials} trials came; 2 and 1 are the least.")
     probes, candidates = rows_by_person(probe_people), rows_by_person(candidate_people)
+    names = list(candidates)
     strata = {}
-    for person in candidates:
+    for code, person in enumerate(names):
         label = "" if groups is None else groups.get(person)
         if label is not None:
-            strata.setdefault(label, []).append(person)
-    strata = {label: people for label, people in strata.items() if len(people) >= num_candidates}
-    home = {person: (people, place) for people in strata.values() for place, person in enumerate(people)}
-    able = [person for person in probes if person in home]
-    if not able:
+            strata.setdefault(label, []).append(code)
+    strata = [np.array(codes) for codes in strata.values() if len(codes) >= num_candidates]
+    able = np.array([code for codes in strata for code in codes if names[code] in probes], int)
+    if not len(able):
         raise ValueError(f"no {'group has' if groups else 'set of'} {num_candidates} people with faces and voices to "
                          "choose from; take fewer candidates, or more people.")
     random = numpy_stream(seed, "trials", num_candidates)
-    turns = np.concatenate([random.permutation(len(able)) for _ in range(-(-trials // len(able)))])[:trials]
-    rows, chosen, owners = np.empty(trials, int), np.empty((trials, num_candidates), int), []
-    for trial, turn in enumerate(turns):
-        people, place = home[able[turn]]
-        others = random.choice(len(people) - 1, num_candidates - 1, replace=False)
-        faces = [able[turn], *(people[other + (other >= place)] for other in others)]
-        rows[trial] = _any(probes[faces[0]], random)
-        chosen[trial] = [_any(candidates[person], random) for person in faces]
-        owners.append(faces)
-    return Trials(rows, chosen, np.array(owners))
+    own = able[np.concatenate([random.permutation(len(able)) for _ in range(-(-trials // len(able)))])[:trials]]
+    people = np.empty((trials, num_candidates), int)
+    people[:, 0] = own
+    for codes in strata:
+        mine = np.flatnonzero(np.isin(own, codes))
+        place = np.searchsorted(codes, own[mine])
+        others = distinct_rows(len(mine), num_candidates - 1, len(codes) - 1, random)
+        people[mine, 1:] = codes[others + (others >= place[:, None])]
+    owners = np.array(names)[people]
+    return Trials(_any_rows([probes.get(name, [0]) for name in names], own[:, None], random)[:, 0],
+                  _any_rows([candidates[name] for name in names], people, random), owners)
+
+
+def distinct_rows(num_rows, width, count, random):  # -> int [R, W] below count
+    """Returns rows of `width` different numbers below `count`, every ordered choice as likely as any other."""
+    if count < 8 * width:  # few to choose from: the first of a random order
+        return random.random((num_rows, count)).argsort(1)[:, :width]
+    drawn = random.integers(0, count, (num_rows, width))
+    while True:  # rows with a number twice are drawn again, which keeps the rest uniform
+        order = np.sort(drawn, 1)
+        again = np.flatnonzero((order[:, 1:] == order[:, :-1]).any(1))
+        if not len(again):
+            return drawn
+        drawn[again] = random.integers(0, count, (len(again), width))
+
+
+def _any_rows(tables, people, random):  # [P] of lists, int [T, N] -> int [T, N]
+    """Returns for each person one of that person's rows at random."""
+    counts = np.array([len(table) for table in tables])
+    starts = np.cumsum(counts) - counts
+    flat = np.concatenate([np.asarray(table, int) for table in tables])
+    return flat[starts[people] + (random.random(people.shape) * counts[people]).astype(int)]
 
 
 def rows_by_person(people):  # [N] -> {person: [row, ...]} in order of first sight
@@ -137,7 +159,3 @@ def deal(rows, seed):
     names, codes = np.unique(people, return_inverse=True)
     dealt = names[numpy_stream(seed, "shuffled voices").permutation(len(names))][codes.ravel()]
     return dealt if isinstance(rows, np.ndarray) else dealt.tolist()
-
-
-def _any(rows, random):
-    return rows[int(random.integers(len(rows)))] if len(rows) > 1 else rows[0]

@@ -91,7 +91,7 @@ def test_onnx_metadata_says_what_pictures_it_wants(tmp_path):
 def test_onnx_files_that_cannot_judge(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     judge = load_recogniser(write_onnx(tmp_path / "mean.onnx", ["N", 3, 16, 16]))
-    with pytest.raises(ValueError, match="no gradient reaches the pictures"):
+    with pytest.raises(ValueError, match="no gradient reaches its input; for a loss take"):
         judge(torch.rand(1, 3, 16, 16, requires_grad=True))
     with pytest.raises(ValueError, match="does not fix the size"):
         load_recogniser(write_onnx(tmp_path / "free.onnx", ["N", 3, "H", "W"]))

@@ -77,16 +77,17 @@ def test_f1_of_groups_agrees_with_scikit_learn():
 
 
 def test_numbers_of_trials_have_gaps_too():
-    found = gap_of((np.array([1.0, 0.5, 0.5, 0.0]),), ["m", "m", "f", "f"], statistic=mean_of)
+    values = np.repeat([1.0, 0.5, 0.5, 0.0], 5)
+    found = gap_of((values,), ["m"] * 10 + ["f"] * 10, statistic=mean_of)
     assert found.gap.value == 0.5 and found.groups["m"].value == 0.75
 
 
-def test_people_of_unknown_group_take_no_part():
-    values, labels = answers_with([1.0, 0.5], 10)
-    found = gap_of(values, [None, *labels[1:]])
-    assert found.groups["g0"].n == 9
-    with pytest.raises(ValueError, match='needs two groups; "gender" has 1'):
-        gap_of(values, ["g0"] * 10 + [None] * 10)
+def test_unknown_and_tiny_groups_take_no_part():
+    values, labels = answers_with([1.0, 0.5], 20)
+    found = gap_of(values, [None, *labels[1:30], *["tiny"] * 5, *labels[35:]])
+    assert found.groups["g0"].n == 19 and found.groups["g1"].n == 15 and "tiny" not in found.groups
+    with pytest.raises(ValueError, match='needs two groups of 10 people or more; "gender" has 1'):
+        gap_of(values, ["g0"] * 20 + ["g1"] * 9 + [None] * 11)
 
 
 def test_a_bias_with_a_true_zero():

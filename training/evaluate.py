@@ -57,11 +57,10 @@ class WorldReport:
         return {f"world_r2_{score.name}": score.value for score in self.model}
 
     def scored(self):
-        """Returns the numbers as Results, then those of the shuffled voices."""
-        judge = f"{self.protocol['judge']} {self.protocol['judge_sha256'][:8]}"
-        return [Result(f"world_r2_{score.name}{ending}", score.value, score.low, score.high, score.n,
-                       self.protocol["seed"], judge)
-                for scores, ending in ((self.model, ""), (self.shuffled, "_shuffled")) for score in scores]
+        """Returns the numbers of the model as Results."""
+        judge, seed = f"{self.protocol['judge']} {self.protocol['judge_sha256'][:8]}", self.protocol["seed"]
+        return [Result(f"world_r2_{score.name}", score.value, score.low, score.high, score.n, seed, judge)
+                for score in self.model]
 
 
 @torch.inference_mode()

@@ -7,7 +7,6 @@ the same faces. Ranks share the clips; with a work folder a stopped pass goes on
 import dataclasses
 import hashlib
 import json
-import pathlib
 import time
 
 import numpy as np
@@ -23,9 +22,10 @@ from torch_utils.random_streams import numpy_stream
 from training.voice_groups import known_groups, person_table
 from training.voice_judges import judge_label, known_people, load_face_judge
 from training.voice_readers import fit_landmarks
+from training.voice_wishes import clips_per_person, judge_file, training_judge_allowed
 from voice2style.listening import listen
 
-_SAVE_EVERY_S = 120.0
+SAVE_EVERY_S = 120.0
 _MOST_TRAINING_FACES = 4000
 _MOST_CODES = 50_000_000  # numbers of W+ codes kept (200 MB)
 _CHEEKS, _CHEEK_SIZE = ((0.375, 0.60), (0.625, 0.60)), 0.05  # centres (x, y) and half side, parts of the picture
@@ -80,16 +80,17 @@ class Evidence:
         return np.stack([self.second.get(person, nothing) for person in self.clip_people.tolist()])
 
 
-def gather(model, dataset, *, settings, device="cpu"):
-    """Returns the Evidence of a model on a split ("test" unless told): clips of people who also have faces.
+def gather(bench):
+    """Returns the Evidence of a Bench's model on a split ("test" unless told): clips of people who also have faces.
 
-    `settings` is a MeasureSettings; its options "recogniser" (path), "allow_training_judge", "clips_per" are read.
+    Options (training.voice_wishes) name the recogniser and how many clips a person are heard.
     ValueError when fewer than two people have both a voice and a face.
     """
-    split, options = settings.split or "test", settings.options
-    judge, notes = load_face_judge(options.get("recogniser"), model=model, device=device,
-                                   allow=options.get("allow_training_judge", False))
-    clips, faces = paired_rows(dataset, split, people=settings.limit, clips_per=options.get("clips_per"))
+    model, dataset, settings, device = bench.model, bench.dataset, bench.settings, bench.device
+    split = settings.split or "test"
+    judge, notes = load_face_judge(judge_file(settings), model=model, device=device,
+                                   allow=training_judge_allowed(settings))
+    clips, faces = paired_rows(dataset, split, people=settings.limit, clips_per=clips_per_person(settings))
     people = list(rows_by_person([row["person"] for row in clips]))
     train_rows = training_rows(dataset, split, settings.seed)
     looking = {"device": device, "batch": settings.batch, "show": settings.verbose}
@@ -99,14 +100,16 @@ def gather(model, dataset, *, settings, device="cpu"):
     train, _ = embed_rows(judge, dataset, train_rows, **looking)
     train_people = np.array([row["person"] for row in train_rows], object)
     mean = embed_mean_face(model, judge)
-    arrays = draw_clips(model, judge, dataset, clips, settings=settings, device=device, reader=reader, dim=len(mean))
+    arrays = draw_clips(bench, judge, clips, reader=reader, dim=len(mean))
     known = known_people(judge, dataset, people)
     if known:
         notes.append(f"the judge was trained on {known} of these people; its numbers are too good for them")
-    protocol = {"split": split, "people": len(people), "clips": len(clips), "faces": len(faces), "notes": notes,
+    protocol = {"network": bench.network_name, "network_sha256": bench.network_sha256, "data": dataset.path.name,
+                "data_sha256": data_sha256(dataset), "split": split, "people": len(people), "clips": len(clips),
+                "faces": len(faces), "notes": notes,
                 "training_faces": len(train_rows), "judge": judge.name, "judge_sha256": judge.sha256,
-                "judge_differentiable": judge.differentiable, "truncation_psi": settings.truncation_psi,
-                "seed": settings.seed, "bootstrap": "people drawn again"}
+                "truncation_psi": settings.truncation_psi, "noise": "const", "interval": "95 %, people drawn again",
+                "rounds": settings.rounds}
     everybody = [*people, *dict.fromkeys(train_people.tolist())]
     return Evidence(
         clip_people=np.array([row["person"] for row in clips]), drawn=arrays["drawn"],
@@ -191,12 +194,12 @@ def embed_mean_face(model, judge):  # -> float64 [K]
 
 
 @torch.inference_mode()
-def draw_clips(model, judge, dataset, clips, *, settings, device, dim, reader=None):
+def draw_clips(bench, judge, clips, *, dim, reader=None):
     """Returns arrays by name of the faces drawn from V clips: "drawn" [V, K], "cheeks" [V], "marks", "codes".
 
     "codes" [V, L, D] are left out when there are too many, "marks" [V, P·2] without a landmark reader.
     """
-    count = len(clips)
+    model, dataset, settings, count = bench.model, bench.dataset, bench.settings, len(clips)
     arrays = {"drawn": np.zeros((count, dim)), "cheeks": np.zeros(count)}
     if count * model.num_ws * model.w_dim <= _MOST_CODES:
         arrays["codes"] = np.zeros((count, model.num_ws, model.w_dim), np.float32)
@@ -204,7 +207,7 @@ def draw_clips(model, judge, dataset, clips, *, settings, device, dim, reader=No
         arrays["marks"] = np.zeros((count, 2 * reader.num_points))
     batches = [range(start, min(start + settings.batch, len(clips))) for start in range(0, len(clips), settings.batch)]
     mine = batches[distributed.rank()::distributed.world_size()]
-    state = _Progress(settings, model, judge, clips)
+    state = _Progress(bench, judge, clips)
     done, arrays = state.load(arrays)
     bar = tqdm(total=len(mine) * settings.batch, initial=done * settings.batch, desc="Faces of voices", unit="clip",
                leave=False, disable=None if settings.verbose and distributed.is_first() else True)
@@ -220,8 +223,7 @@ def draw_clips(model, judge, dataset, clips, *, settings, device, dim, reader=No
             state.save(number, arrays)
             bar.update(len(indices))
     if distributed.world_size() > 1:
-        arrays = {name: summed(values, device) for name, values in arrays.items()}
-    state.clear()
+        arrays = {name: summed(values, bench.device) for name, values in arrays.items()}
     return arrays
 
 
@@ -242,39 +244,28 @@ def _points(marks):  # [N, P·2] -> [N, P, 2]
 
 
 class _Progress:
-    """What a stopped pass has done, in the work folder, under a name that everything it depends on goes into."""
+    """What a stopped pass has done, in a work folder whose name everything goes into that the pass depends on."""
 
-    def __init__(self, settings, model, judge, clips):
-        self.path, self._saved = None, time.time()
-        if settings.work_dir:
-            told = [judge.sha256, settings.truncation_psi, settings.batch, distributed.world_size(),
-                    [row.get("sha256", row["path"]) for row in clips], _fingerprint(model)]
-            key = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
-            self.path = pathlib.Path(settings.work_dir) / f"voices-{key}-{distributed.rank()}.npz"
+    def __init__(self, bench, judge, clips):
+        told = [bench.network_sha256, judge.sha256, bench.settings.truncation_psi, bench.settings.batch,
+                distributed.world_size(), [row.get("sha256", row["path"]) for row in clips]]
+        key = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+        self.path, self._saved = bench.work_folder(f"voices-{key}") / f"{distributed.rank()}.npz", time.time()
 
     def load(self, fresh):
-        if self.path is None or not self.path.exists():
+        """Returns (number of batches done, arrays)."""
+        if not self.path.exists():
             return 0, fresh
         with np.load(self.path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         return int(arrays.pop("done")), arrays
 
     def save(self, done, arrays):
-        if self.path is not None and time.time() - self._saved >= _SAVE_EVERY_S:
+        """Writes the arrays, now and then."""
+        if time.time() - self._saved >= SAVE_EVERY_S:
             with atomic_path(self.path) as temporary:
                 np.savez(temporary, done=done, **arrays)
             self._saved = time.time()
-
-    def clear(self):
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
-
-
-def _fingerprint(model):
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {float(tensor.double().sum()):.12g}".encode())
-    return digest.hexdigest()
 
 
 def data_sha256(dataset):

@@ -1,13 +1,17 @@
 """The fairness and transparency report of a run: how the numbers differ between groups of people, and counts."""
 
+import numpy as np
+
 from dnnlib.console import table
-from metrics.fairness import LIMIT, MEASURES, class_f1_of, dependence, mean_of, measure_gap
+from metrics.fairness import LEAST_PEOPLE, LIMIT, MEASURES, class_f1_of, dependence, large_enough, mean_of, measure_gap
 from metrics.matching import credit, draw_trials, trial_scores
+from torch_utils import distributed
+from training.model_card import update_card
 from training.voice_readers import attribute_readers
 from training.voice_run import evidence_of, interval, outcome
+from training.voice_wishes import num_trials
 from training.voice_world import heard_of
 
-TRIALS = 10000
 NO_GROUPS = ("fairness needs a dataset that knows the gender, age or nationality of its people, of two groups or more.")
 
 
@@ -31,17 +35,22 @@ def measure_fairness(bench):
         results.append(bias)
         words += (f"\n\nSkin tone cannot be heard here, so the brightness of the drawn cheeks should not follow the "
                   f"voice: adjusted R² on the audible factors {interval(bias)}, the right answer is 0.")
+    words += f"\n\nGroups of fewer than {LEAST_PEOPLE} people are counted, but take no part in gaps."
     words += "\n\n" + counts_table(evidence, singles)
     verdicts = {f"{gap.measure}_{gap.grouping}": gap.verdict for gap in gaps}
-    return outcome(evidence, results, words, criterion=LIMIT, verdicts=verdicts)
+    found = outcome(evidence, results, words, criterion=LIMIT, verdicts=verdicts)
+    card = settings.options.get("update_card")
+    if card and distributed.is_first():
+        update_card(card, found.table, {**found.protocol, "seed": settings.seed})
+    return found
 
 
 def matching_gaps(evidence, singles, settings):
     """Yields the Gap of 1:2 matching accuracy (impostors of the same group) for each grouping."""
     for grouping in singles:
         try:
-            trials = draw_trials(evidence.clip_people, evidence.face_people, trials=TRIALS, seed=settings.seed,
-                                 groups=evidence.groups[grouping])
+            trials = draw_trials(evidence.clip_people, evidence.face_people, trials=num_trials(settings),
+                                 seed=settings.seed, groups=evidence.groups[grouping])
             yield measure_gap((credit(trial_scores(evidence.drawn, evidence.faces, trials)),),
                               evidence.labels(grouping, trials.people[:, 0]), trials.people[:, 0], measure="matching",
                               statistic=mean_of, grouping=grouping, judge=evidence.label, seed=settings.seed,
@@ -56,8 +65,6 @@ def attribute_gaps(evidence, singles, settings):
         readers = attribute_readers(evidence)
     except ValueError:
         return
-    import numpy as np
-
     for attribute, reader in readers.items():
         truth = evidence.labels(attribute, evidence.clip_people)
         known = [k for k, label in enumerate(truth) if label is not None]
@@ -65,7 +72,7 @@ def attribute_gaps(evidence, singles, settings):
         people = evidence.clip_people[known]
         for grouping in singles:
             labels = evidence.labels(grouping, people)
-            if len({label for label in labels if label is not None}) < 2:
+            if len({label for label, kept in zip(labels, large_enough(labels, people)) if kept}) < 2:
                 continue
             for measure, statistic in MEASURES.items():
                 own = grouping == attribute and measure == "f1"

@@ -27,7 +27,7 @@ def check_independence(model, sha256, name, source=None, *, allow=False):
     if not allow:
         raise ValueError(f'the judge "{name}" trained this model (its card names sha256 {str(sha256)[:16]}...): the '
                          "model learned to please it, so its numbers mean nothing. Give another recogniser, or "
-                         "--allow-training-judge to measure all the same and have the report say so.")
+                         "--option allow-training-judge=1 to measure all the same and have the report say so.")
     return [f"NOT INDEPENDENT: the judge {name} trained this model; these numbers are too good."]
 
 
@@ -41,8 +41,8 @@ def trained_by(card_source, sha256, source=None):
 def known_people(judge, dataset, people):
     """Returns how many of `people` the judge was trained on, as far as its card tells: same source and same seed."""
     source = getattr(getattr(judge, "settings", None), "source", None) or {}
-    trained, card = source.get("people"), source.get("data") or {}
-    same = all(card.get(key) == dataset.card.get(key) for key in ("source", "seed"))
+    trained, card = source.get("people"), source.get("data")
+    same = bool(card) and all(card.get(key) == dataset.card.get(key) for key in ("source", "seed"))
     return len(set(trained) & set(people)) if trained and same else 0
 
 

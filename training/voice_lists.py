@@ -16,7 +16,7 @@ def measure_lists(bench):
     evidence, settings = evidence_of(bench), bench.settings
     path = settings.options.get("pair_list")
     if not path:
-        raise ValueError("the metric pair_list needs --pair-list FILE, a matching_*.csv or veriflist_*.txt.")
+        raise ValueError("the metric pair_list needs --option pair-list=FILE, a matching_*.csv or veriflist_*.txt.")
     trials = read_list(path)
     rungs = [rung for rung in build_rungs(evidence, bench.dataset, seed=settings.seed) if rung.unit]
     voices, faces = index_rows(evidence)

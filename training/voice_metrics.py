@@ -8,6 +8,7 @@ from dnnlib.console import table
 from metrics.attributes import attribute_report
 from metrics.consistency import consistency_results, speaker_share
 from metrics.feature_similarity import class_score, similarity_results
+from metrics.judges.speaker_id import load_speaker
 from metrics.ladder import climb, pair_people, plot
 from metrics.matching import chance, deal, draw_trials, matching_result, trial_scores
 from metrics.result import Result
@@ -16,15 +17,16 @@ from metrics.verification import verification_results
 from training.metric_rows import Metric
 from training.voice_fairness import measure_fairness
 from training.voice_groups import title_of
+from training.voice_judges import judge_label
 from training.voice_landmarks import measure_landmarks
 from training.voice_lists import measure_lists
 from training.voice_readers import attribute_readers, class_probabilities
 from training.voice_run import evidence_of, interval, outcome
 from training.voice_rungs import build_rungs, build_strata, shuffled_rows
+from training.voice_wishes import num_trials
 from training.voice_world import measure_unheard, measure_world_traits
 
 WAYS = (2, 4, 6, 8, 10)  # candidates, as the public lists have them
-TRIALS = 10000
 GALLERY = 100  # the size that published numbers are most often for
 DIRECTIONS = ("v2f", "f2v")
 
@@ -40,7 +42,7 @@ def measure_matching(bench):
         for stratum, groups in {"all": None, **evidence.groups}.items():
             for ways in WAYS if stratum == "all" else WAYS[:1]:
                 try:
-                    trials = _trials(evidence, direction, num_candidates=ways, groups=groups, seed=settings.seed)
+                    trials = _trials(evidence, direction, settings, num_candidates=ways, groups=groups)
                 except ValueError:  # too few people share a group
                     continue
                 name = f"matching_{direction}_{stratum}" + ("" if ways == 2 else f"_{ways}way")
@@ -51,7 +53,7 @@ def measure_matching(bench):
                 rows.append([direction, "all" if groups is None else f"same {title_of(stratum)}", f"1:{ways}",
                              f"{chance(ways):.3f}", interval(both[0]), interval(both[1]), both[0].n])
     return outcome(evidence, results, table(rows, ["direction", "candidates", "trial", "chance", "MODEL",
-                                                   "shuffled voices", "people"]), trials=TRIALS)
+                                                   "shuffled voices", "people"]), trials=num_trials(settings))
 
 
 def measure_verification(bench):
@@ -61,7 +63,7 @@ def measure_verification(bench):
     results, rows = [], []
     for stratum, groups in {"all": None, **evidence.groups}.items():
         try:
-            trials = _trials(evidence, "v2f", groups=groups, seed=settings.seed)
+            trials = _trials(evidence, "v2f", settings, groups=groups)
         except ValueError:
             continue
         labels, people = np.repeat([1, 0], len(trials)), pair_people(trials)
@@ -73,7 +75,7 @@ def measure_verification(bench):
         rows.append(["all" if groups is None else f"same {title_of(stratum)}",
                      *(interval(result) for part in found for result in part), found[0][0].n])
     words = table(rows, ["impostors", "AUC", "EER", "AUC, shuffled", "EER, shuffled", "people"])
-    return outcome(evidence, results, words, pairs=2 * TRIALS)
+    return outcome(evidence, results, words, pairs=2 * num_trials(settings))
 
 
 def measure_retrieval(bench):
@@ -188,13 +190,16 @@ def measure_consistency(bench):
 def measure_ladder(bench):
     """All rungs on the same trials, as a table and a picture."""
     evidence, settings = evidence_of(bench), bench.settings
-    found = climb(build_rungs(evidence, bench.dataset, seed=settings.seed), evidence.clip_people, evidence.face_people,
-                  strata=build_strata(evidence), judge=evidence.label, trials=TRIALS, seed=settings.seed,
-                  rounds=settings.rounds)
+    path = settings.options.get("speaker")
+    speaker = load_speaker(path, device=bench.device) if path else None
+    rungs = build_rungs(evidence, bench.dataset, seed=settings.seed, speaker=speaker)
+    found = climb(rungs, evidence.clip_people, evidence.face_people, strata=build_strata(evidence),
+                  judge=evidence.label, trials=num_trials(settings), seed=settings.seed, rounds=settings.rounds)
     columns = [column for column in found.columns if column.startswith("match")]
     columns += [column for column in found.columns if column.startswith("r")][-1:]
-    return outcome(evidence, found.results(), found.markdown(), trials=TRIALS,
-                   pictures={"ladder.png": picture_of_ladder(found, columns)})
+    return outcome(evidence, found.results(), found.markdown(), trials=num_trials(settings),
+                   speaker_judge=None if speaker is None else judge_label(speaker),
+                   pictures={"ladder.png": lambda: picture_of_ladder(found, columns)})
 
 
 def picture_of_ladder(ladder, columns):  # -> uint8 [H, W, 3]
@@ -222,11 +227,12 @@ def chance_of(name, count):
     return f"{chance_level(count, key):.3f}"
 
 
-def _trials(evidence, direction, *, num_candidates=2, groups=None, seed=0):
+def _trials(evidence, direction, settings, *, num_candidates=2, groups=None):
     probes, candidates = evidence.clip_people, evidence.face_people
     if direction == "f2v":
         probes, candidates = candidates, probes
-    return draw_trials(probes, candidates, num_candidates=num_candidates, trials=TRIALS, seed=seed, groups=groups)
+    return draw_trials(probes, candidates, num_candidates=num_candidates, trials=num_trials(settings),
+                       seed=settings.seed, groups=groups)
 
 
 def _scores(drawn, evidence, direction, trials):

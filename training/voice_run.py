@@ -12,7 +12,7 @@ def evidence_of(bench):
     """Returns the Evidence of a bench; all metrics of one bench share it."""
     global _last
     if _last[0] is None or _last[0]() is not bench:
-        found = gather(bench.model, bench.dataset, settings=bench.settings, device=bench.device)
+        found = gather(bench)
         _last = (weakref.ref(bench), found)
     return _last[1]
 

@@ -1,6 +1,8 @@
 """The rungs of the ladder from the evidence of a run: oracles, mean faces, nearest training face, model, ceiling."""
 
 import numpy as np
+import torch
+from tqdm import tqdm
 
 from metrics.ladder import BASELINE, CEILING, CONTROL, MODEL, ORACLE, Rung
 from metrics.matching import deal, one_hot, rows_by_person
@@ -10,8 +12,11 @@ from training.voice_groups import strictest, title_of
 _NEAREST_AT_ONCE = 4_000_000
 
 
-def build_rungs(evidence, dataset, *, seed=0):
-    """Returns the Rungs of a run, from what knows least to the ceiling."""
+def build_rungs(evidence, dataset, *, seed=0, speaker=None):
+    """Returns the Rungs of a run, from what knows least to the ceiling.
+
+    With a `speaker` recogniser also: the face of the training person whose voice is nearest, which needs no model.
+    """
     rungs = [oracle(evidence, grouping) for grouping in evidence.groups]
     faces, count = evidence.faces, len(evidence.drawn)
     rungs.append(Rung("mean face of the generator", BASELINE, np.tile(evidence.mean_face, (count, 1)), faces))
@@ -21,6 +26,9 @@ def build_rungs(evidence, dataset, *, seed=0):
                           faces))
     if len(evidence.train):
         rungs.append(Rung("nearest training face", BASELINE, nearest(evidence.drawn, evidence.train), faces))
+    if speaker is not None and len(evidence.train):
+        rungs.append(Rung("face of the nearest training voice", BASELINE, nearest_voice(evidence, dataset, speaker),
+                          faces))
     rungs.append(Rung("MODEL", MODEL, evidence.drawn, faces))
     rungs.append(Rung("MODEL, shuffled voices", CONTROL, evidence.drawn[shuffled_rows(evidence.clip_people, seed)],
                       faces))
@@ -63,9 +71,37 @@ def group_means(evidence, grouping):  # -> [V, K], NaN where the group of a clip
 
 def nearest(drawn, train):  # [V, K], [T, K] -> [V, K]
     """Returns the training face most like each drawn face: what a model that only remembers would show."""
-    step = max(1, _NEAREST_AT_ONCE // len(train))
-    best = [(drawn[start:start + step] @ train.T).argmax(1) for start in range(0, len(drawn), step)]
-    return train[np.concatenate(best)]
+    return train[nearest_rows(drawn, train)]
+
+
+def nearest_rows(queries, gallery):  # [V, K], [T, K] -> int [V]
+    """Returns the gallery row with the largest dot product for each query."""
+    step = max(1, _NEAREST_AT_ONCE // len(gallery))
+    return np.concatenate([(queries[start:start + step] @ gallery.T).argmax(1)
+                           for start in range(0, len(queries), step)])
+
+
+def nearest_voice(evidence, dataset, speaker):  # -> [V, K]
+    """Returns the mean embedding of the training person whose voices are most like each clip, for a speaker judge."""
+    faces, names = mean_by_person(evidence.train, evidence.train_people.astype(str))
+    clips = [row for row in dataset.voices("train") if str(row["person"]) in set(names.tolist())]
+    if not clips:
+        raise ValueError(f'"{dataset.path}" has no training voices; the rung of a speaker recogniser needs them.')
+    people = np.array([str(row["person"]) for row in clips])
+    voices, owners = mean_by_person(speaker_rows(speaker, dataset, clips), people)
+    found = nearest_rows(speaker_rows(speaker, dataset, evidence.clip_rows), voices)
+    return faces[np.searchsorted(names, owners[found])]
+
+
+def speaker_rows(speaker, dataset, rows):  # -> [N, K]
+    """Returns the embeddings of clips, each by itself; ValueError when the judge wants another rate."""
+    found = []
+    for row in tqdm(rows, desc="Voices", unit="clip", leave=False, disable=None):
+        if row.get("sample_rate_hz", speaker.sample_rate_hz) != speaker.sample_rate_hz:
+            raise ValueError(f'the speaker recogniser "{speaker.name}" hears {speaker.sample_rate_hz} Hz, the clips '
+                             f'have {row["sample_rate_hz"]} Hz.')
+        found.append(speaker(torch.from_numpy(dataset.read_voice(row))[None])[0].cpu().numpy())
+    return np.stack(found).astype(np.float64)
 
 
 def shuffled_rows(people, seed):  # [V] -> int [V]

@@ -6,8 +6,11 @@ from dnnlib.console import table
 from metrics.attributes import LinearReader
 from metrics.result import Result
 from metrics.world_traits import trait_scores
+from training.evaluate import judge_world
+from training.metric_rows import Outcome
 from training.voice_run import evidence_of, outcome
 from training.voice_rungs import shuffled_rows
+from training.voice_wishes import training_judge_allowed
 from voice2style.demo.traits import TRAITS
 
 NO_TRUTH = "this metric needs the truth of the drawn world: a dataset made by dataset_tool.py world."
@@ -15,19 +18,15 @@ NO_TRUTH = "this metric needs the truth of the drawn world: a dataset made by da
 
 def measure_world_traits(bench):
     """R² of the heard traits as a trait probe reads them, one clip and one face a person."""
-    from training.evaluate import judge_world
-
     settings, probe = bench.settings, bench.settings.options.get("probe")
     if not probe:
         raise ValueError("world_traits needs a trait probe that did not train the model: --judge FILE of "
                          "train.py --task probe.")
     report = judge_world(bench.model, data=bench.dataset, judge_path=probe, split=settings.split or "test",
                          psi=settings.truncation_psi, most=settings.limit, seed=settings.seed,
-                         allow=settings.options.get("allow_training_judge", False))
-    from training.metric_rows import Outcome
-
-    return Outcome(results=report.scored(), protocol=report.protocol, table=report.table(),
-                   pictures={"world_traits.png": report.sheet().numpy()})
+                         network_sha256=bench.network_sha256, allow=training_judge_allowed(settings))
+    return Outcome(results=report.scored(), protocol={**report.protocol, "interval": "95 %, people drawn again"},
+                   table=report.table(), pictures={"world_traits.png": report.sheet})
 
 
 def measure_unheard(bench):

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 
 from dnnlib.files import sha256_file
 from dnnlib.settings import from_dict, to_dict
+from metrics.judges import trait_probe
+from metrics.judges.onnx_session import OnnxNetwork, is_fixed
 from torch_utils.checkpoint import load_checkpoint, load_strictly, save_checkpoint
 
 KIND = "face_recogniser/1"
@@ -82,7 +84,7 @@ class FaceRecogniser(torch.nn.Module):
         return (self.settings.scale * self.cosines(self(images))).softmax(1)
 
 
-class OnnxRecogniser:
+class OnnxRecogniser(OnnxNetwork):
     """A recogniser in an ONNX file, run by onnxruntime; gradients do not reach the pictures.
 
     The graph has one input, [N, 3, H, W] or [N, H, W, 3] with fixed H and W, and its first output is [N, K]. Pictures
@@ -90,45 +92,27 @@ class OnnxRecogniser:
     `channel_order` = "rgb" or "bgr".
     """
 
-    differentiable = False
     RANGES = {"-1..1": (1.0, 0.0), "0..1": (0.5, 0.5), "0..255": (127.5, 127.5)}
 
     def __init__(self, path, *, device="cpu"):
-        self.name, self.sha256 = pathlib.Path(path).name, sha256_file(path)
-        self.device = torch.device(device)
-        self._session = _onnx_session(path, self.device)
-        self._input = self._session.get_inputs()[0]
-        shape = self._input.shape
-        if len(self._session.get_inputs()) != 1 or len(shape) != 4 or 3 not in (shape[1], shape[3]):
-            raise ValueError(f'"{path}" takes {[entry.shape for entry in self._session.get_inputs()]}; a recogniser '
-                             "takes one input [N, 3, H, W] or [N, H, W, 3].")
-        self._channels_last = shape[1] != 3
-        self.size = tuple(shape[1:3] if self._channels_last else shape[2:4])
-        if not all(isinstance(side, int) and side > 0 for side in self.size):
-            raise ValueError(f'"{path}" does not fix the size of its pictures ({shape}); export it with a fixed one.')
-        self._batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
-        told = self._session.get_modelmeta().custom_metadata_map
-        self._gain, self._offset = _one_of(self.RANGES, told.get("input_range", "-1..1"), "input_range", path)
-        self._reverse = _one_of({"rgb": False, "bgr": True}, told.get("channel_order", "rgb"), "channel_order", path)
+        super().__init__(path, device=device)
+        if len(self.shape) != 4 or 3 not in (self.shape[1], self.shape[3]):
+            raise ValueError(f'"{path}" takes {self.shape or "several inputs"}; a recogniser takes one input, '
+                             "[N, 3, H, W] or [N, H, W, 3].")
+        self._channels_last = self.shape[1] != 3
+        self.size = self.shape[1:3] if self._channels_last else self.shape[2:4]
+        if not all(is_fixed(side) for side in self.size):
+            raise ValueError(f'"{path}" does not fix the size of its pictures, {self.shape}; export it with a size.')
+        self._gain, self._offset = _one_of(self.RANGES, self.told.get("input_range", "-1..1"), "input_range", path)
+        self._reverse = _one_of({"rgb": False, "bgr": True}, self.told.get("channel_order", "rgb"), "channel_order",
+                                path)
 
     def __call__(self, images):  # [N, 3, H, W] in [-1, 1] -> [N, K] of unit length
         """Returns the embeddings; ValueError when gradients are wanted."""
-        if images.requires_grad and torch.is_grad_enabled():
-            raise ValueError(f'"{self.name}" is an ONNX file, so no gradient reaches the pictures; '
-                             "for a loss take a .safetensors recogniser (train.py --task recogniser).")
-        device, images = images.device, sized(images.detach(), self.size).float() * self._gain + self._offset
+        self.refuse_gradient(images, "; for a loss take a .safetensors recogniser (train.py --task recogniser)")
+        images = sized(images, self.size).float() * self._gain + self._offset
         images = images.flip(1) if self._reverse else images
-        images = (images.permute(0, 2, 3, 1) if self._channels_last else images).contiguous().cpu()
-        found = torch.cat([self._run(part) for part in images.split(self._batch or 64)])
-        return F.normalize(found.float(), dim=1).to(device)
-
-    def _run(self, part):
-        missing = (self._batch or 0) - len(part)  # a graph with a fixed batch gets a full one
-        padded = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)]) if missing > 0 else part
-        (found, *_) = self._session.run(None, {self._input.name: padded.numpy()})
-        if found.ndim != 2:
-            raise ValueError(f'"{self.name}" gives {found.shape}; the first output of a recogniser is [N, K].')
-        return torch.from_numpy(found)[:len(part)]
+        return self.embed(images.permute(0, 2, 3, 1) if self._channels_last else images)
 
 
 def sized(images, size):  # [N, C, H, W] -> [N, 3, *size]
@@ -149,6 +133,7 @@ def save_recogniser(recogniser, path):
 def load_recogniser(path, device="cpu"):
     """Returns the recogniser of a file, frozen: FaceRecogniser for .safetensors, OnnxRecogniser for .onnx.
 
+    A trait probe may stand in for a recogniser: then faces match when their traits do (TraitJudge).
     ValueError when the file is something else, or onnxruntime is not installed.
     """
     path = pathlib.Path(path)
@@ -158,6 +143,9 @@ def load_recogniser(path, device="cpu"):
     if path.suffix.lower() == ".onnx":
         return OnnxRecogniser(path, device=device)
     tensors, card = load_checkpoint(path)
+    if isinstance(card, dict) and card.get("format") == trait_probe.KIND:
+        probe = trait_probe.load_probe(path, device=device)
+        return trait_probe.TraitJudge(probe, name=path.name, sha256=sha256_file(path)).eval()
     if not isinstance(card, dict) or card.get("format") != KIND:
         raise ValueError(f'"{path}" is not a face recogniser; make one with train.py --task recogniser, '
                          "or give an .onnx file.")
@@ -173,24 +161,3 @@ def _one_of(table, value, what, path):
     if value not in table:
         raise ValueError(f'the metadata of "{path}" says {what} = "{value}"; {", ".join(table)} are known.')
     return table[value]
-
-
-def _onnx_session(path, device):
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ValueError(f'"{path}" is an ONNX file; reading it needs onnxruntime: pip install "voice2style[onnx]".'
-                         ) from error
-    providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider")
-                 if name in onnxruntime.get_available_providers() and (device.type == "cuda" or "CUDA" not in name)]
-    problems = (onnxruntime.capi.onnxruntime_pybind11_state.Fail,
-                onnxruntime.capi.onnxruntime_pybind11_state.InvalidProtobuf,
-                onnxruntime.capi.onnxruntime_pybind11_state.InvalidGraph,
-                onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument,
-                onnxruntime.capi.onnxruntime_pybind11_state.NoSuchFile,
-                onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented)
-    try:
-        return onnxruntime.InferenceSession(str(path), providers=providers)
-    except problems as error:
-        reason = str(error).splitlines()[0][:160]
-        raise ValueError(f'"{path}" is not an ONNX file that can be run ({reason}).') from error

@@ -63,3 +63,33 @@ def load_probe(path, *, device="cpu"):
     probe = TraitProbe(settings)
     load_strictly(probe, tensors, where=f'"{path}"')
     return probe.eval().requires_grad_(False).to(device)
+
+
+class TraitJudge(torch.nn.Module):
+    """A trait probe in the place of a recogniser: the embedding is the direction of the traits that it reads.
+
+    Two faces match when their traits do, and nothing else counts: not skin, not hair. So it asks what a recogniser,
+    which also looks at what no voice can tell, cannot: whether what can be heard got into the face.
+    """
+
+    differentiable = True
+
+    def __init__(self, probe, *, name, sha256):
+        super().__init__()
+        self.probe, self.name, self.sha256 = probe, f"traits of {name}", sha256
+
+    @property
+    def settings(self):
+        """The settings of the probe; their source says what it was trained on."""
+        return self.probe.settings
+
+    def features(self, images):  # [N, 3, H, W] in [-1, 1] -> [N, F]
+        """Returns the probe's last hidden layer."""
+        return self.probe.features(images)
+
+    def embedding_of(self, features):  # [N, F] -> [N, K] of unit length
+        """Returns the directions of the traits; each has mean 0 and variance 1 over people by construction."""
+        return F.normalize(self.probe.out(features), dim=1)
+
+    def forward(self, images):
+        return self.embedding_of(self.features(images))
