@@ -19,6 +19,11 @@ class TraitScore:
     ceiling: float | None
     n: int
 
+    @property
+    def limits(self):
+        """The interval as a Result wants it: (low, high), or (None, None) where there is none."""
+        return (self.low, self.high) if np.isfinite(self.low) else (None, None)
+
 
 def r_squared(truth, read):  # [N], [N] -> float
     """Returns 1 - Σ(t - r)² / Σ(t - mean t)²: 1 is perfect, 0 is the mean, below 0 is worse than the mean."""

@@ -121,6 +121,15 @@ def test_the_ladder_has_its_rungs_in_order(bench):
     assert found["ladder_gender_oracle_match_same_gender"].value == 0.5
 
 
+def test_a_speaker_recogniser_adds_the_face_of_the_nearest_voice(folder, tiny_voice_model, tmp_path):
+    from test_metrics_speaker_id import write_onnx
+
+    speaker = write_onnx(tmp_path / "speaker.onnx", ["N", "S"])
+    outcome = VOICE_METRICS["ladder"].measure(bench_of(folder, tiny_voice_model, clips_per="1", speaker=str(speaker)))
+    assert "face of the nearest training voice" in outcome.table
+    assert outcome.protocol["speaker_judge"].startswith("speaker.onnx ")
+
+
 def test_shuffling_moves_owners_and_no_picture(bench):
     evidence = evidence_of(bench)
     rows = shuffled_rows(evidence.clip_people, 4)

@@ -59,7 +59,7 @@ class WorldReport:
     def scored(self):
         """Returns the numbers of the model as Results."""
         judge, seed = f"{self.protocol['judge']} {self.protocol['judge_sha256'][:8]}", self.protocol["seed"]
-        return [Result(f"world_r2_{score.name}", score.value, score.low, score.high, score.n, seed, judge)
+        return [Result(f"world_r2_{score.name}", score.value, *score.limits, score.n, seed, judge)
                 for score in self.model]
 
 

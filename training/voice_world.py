@@ -4,6 +4,7 @@ import numpy as np
 
 from dnnlib.console import table
 from metrics.attributes import LinearReader
+from metrics.landmark_ratios import pearson
 from metrics.result import Result
 from metrics.world_traits import trait_scores
 from training.evaluate import judge_world
@@ -53,12 +54,13 @@ def measure_unheard(bench):
                                  {name: values[:, k] for k, name in enumerate(names)}, ceilings=ceilings,
                                  seed=settings.seed, rounds=settings.rounds) for side, values in read.items()}
     hears = {trait.name: trait.hears for trait in TRAITS}
+    order = [pearson(truth[:, k], read["model"][:, k]) for k in range(len(names))]
     words = table([[own.name, hears.get(own.name, "nothing"), f"{own.ceiling:.2f}", f"{limit.value:.2f}",
-                    f"**{own.value:.2f}** ({own.low:.2f} … {own.high:.2f})", f"{dealt.value:.2f}"]
-                   for own, dealt, limit in zip(scores["model"], scores["shuffled"], scores["photographs"])],
-                  ["trait", "hears", "ceiling ρ²", "photographs", "MODEL", "shuffled voices"])
-    results = [Result(f"world_r2_{score.name}", score.value, score.low, score.high, score.n, settings.seed,
-                      evidence.label) for score in scores["model"]]
+                    f"**{own.value:.2f}** ({own.low:.2f} … {own.high:.2f})", f"{r:.2f}", f"{dealt.value:.2f}"]
+                   for own, dealt, limit, r in zip(scores["model"], scores["shuffled"], scores["photographs"], order)],
+                  ["trait", "hears", "ceiling ρ²", "photographs", "MODEL", "r, MODEL", "shuffled voices"])
+    results = [Result(f"world_r2_{score.name}", score.value, *score.limits, score.n, settings.seed, evidence.label)
+               for score in scores["model"]]
     return outcome(evidence, results, words, reader="ridge on the judge's embeddings of training faces")
 
 
