@@ -15,14 +15,14 @@ def ssim(first, second, *, data_range=2.0):  # [N, C, H, W] each -> [N]
 
 def ms_ssim(first, second, *, data_range=2.0, scales=5):  # [N, C, H, W] each -> [N]
     """Returns the multi-scale similarity: contrast·structure of the fine scales and SSIM of the coarsest, to the powers
-    of `WEIGHTS` (of the first `scales`, made to sum to 1), channel by channel. Negative terms count as 0.
+    of `WEIGHTS` (fewer than five are made to sum to 1), channel by channel. Negative terms count as 0.
     """
     first, second = _checked(first, second, 2 ** (scales - 1))
-    weights = torch.tensor(WEIGHTS[:scales], dtype=first.dtype, device=first.device)
+    whole = 1.0 if scales == len(WEIGHTS) else sum(WEIGHTS[:scales])  # the published five sum to 1.0001, and stay so
     result = torch.ones(first.shape[:2], dtype=first.dtype, device=first.device)
-    for scale, weight in enumerate(weights / weights.sum()):
+    for scale, weight in enumerate(WEIGHTS[:scales]):
         likeness, structure = _parts(first, second, data_range)
-        result = result * (likeness if scale == scales - 1 else structure).clamp(min=0) ** weight
+        result = result * (likeness if scale == scales - 1 else structure).clamp(min=0) ** (weight / whole)
         first, second = F.avg_pool2d(first, 2), F.avg_pool2d(second, 2)
     return result.mean(1)
 

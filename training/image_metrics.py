@@ -15,7 +15,7 @@ _FOR_PAIR = ("fakes", "data")
 def measure_fid(bench, *, name, eye, ddof, real_count=None, flips=False):
     """Returns the FID of one definition: `eye` resizes and looks, `ddof` is what the covariance lacks of n."""
     real, fake = _looks(eye, "moments", real_count, flips)
-    judge, generated, reference = bench.eye(eye), bench.look(fake), bench.look(real).whole()
+    judge, reference, generated = bench.eye(eye), bench.look(real).whole(), bench.look(fake)
     count = sum(part.count for part in generated.parts)
     _check_n(bench, name, count, fake)
     for side, number in (("generated", count), ("real", reference.count)):
@@ -31,7 +31,7 @@ def measure_fid(bench, *, name, eye, ddof, real_count=None, flips=False):
 def measure_kid(bench, *, name, eye):
     """Returns KID over 100 seeded subsets of at most 1000 pictures."""
     real, fake = _looks(eye, "features", _MOST_REAL_KID)
-    judge, generated, reference = bench.eye(eye), bench.look(fake), bench.look(real)
+    judge, reference, generated = bench.eye(eye), bench.look(real), bench.look(fake)
     _check_n(bench, name, len(generated), fake)
     if min(len(generated), len(reference)) < SUBSET_SIZE:
         bench.caution(f"KID of {len(generated)} generated and {len(reference)} real pictures: the subsets are smaller "
@@ -46,7 +46,7 @@ def measure_kid(bench, *, name, eye):
 def measure_precision_recall(bench, *, k=3):
     """Returns precision and recall with balls around the k-th nearest neighbours."""
     real, fake = _looks("vgg", "features", _MOST_REAL_PR)
-    judge, generated, reference = bench.eye("vgg"), bench.look(fake), bench.look(real)
+    judge, reference, generated = bench.eye("vgg"), bench.look(real), bench.look(fake)
     _check_n(bench, "pr50k3_full", len(generated), fake)
     if min(len(generated), len(reference)) < 1000:
         bench.caution(f"precision and recall of {len(generated)} generated and {len(reference)} real pictures: with so "

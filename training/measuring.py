@@ -90,6 +90,8 @@ def measured(names, *, network=None, data=None, fakes=None, settings=None, devic
                   planned=[look for row in rows.values() for look in row.looks])
     for name, row in rows.items():
         _check_needs(name, row, bench)
+    for row in rows.values():
+        _open_early(row, bench)
     for name, row in rows.items():
         yield _measured(name, row, bench)
     bench.finish()
@@ -157,12 +159,28 @@ def _check_needs(name, row, bench):
                          + (f', "{bench.data_path}" holds pictures only.' if bench.data_path else "."))
 
 
+def _open_early(row, bench):
+    """Opens what a row will want, so that a missing file is said before an hour of other metrics, not after it."""
+    for look in row.looks:
+        bench.count_of(look)
+        bench.eye(look.eye)
+    if "data" in row.needs:
+        bench.reals()
+    if "distance" in row.needs:
+        bench.distance()
+    if "mapping" in row.needs:
+        bench.latents()
+
+
 def versions():
     """Returns the versions of the packages that numbers may depend on."""
+    import torch
+
     import voice2style
 
     found = {"voice2style": voice2style.__version__, "python": platform.python_version()}
-    for package in ("torch", "numpy", "scipy", "pillow", "clean-fid", "lpips"):
+    found["torch"] = str(torch.__version__)  # names the build, which the package's metadata does not
+    for package in ("numpy", "scipy", "pillow", "clean-fid", "lpips"):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

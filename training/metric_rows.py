@@ -21,9 +21,10 @@ class Look:
 class Metric:
     """One row of METRICS. `measure(bench) -> Outcome`; `bench` (training.bench.Bench) hands out what was given.
 
-    `needs` names what must be there: "network", "mapping" (a generator that draws from z), "voice" (a network with a
-    voice path), "fakes" (a network or pictures in its place), "data" (real pictures), "dataset" (a dataset of
-    dataset_tool.py with people). `looks` are the passes it makes, so that metrics share them.
+    `needs` names what must be there, and is opened before anything is measured: "network", "mapping" (a generator that
+    draws from z), "voice" (a network with a voice path), "fakes" (a network, or pictures in its place), "data" (real
+    pictures), "dataset" (a dataset of dataset_tool.py with people), "distance" (LPIPS or the drawn judge in its place).
+    `looks` are the passes it makes, so that metrics share them.
     Of a bench: `model` (VoiceToFace or None), `dataset` (Dataset or None), `settings` (MeasureSettings), `device`,
     `network_sha256`, `say(line)`, `caution(line)` (a warning that goes into the protocol, too).
     """

@@ -148,6 +148,6 @@ def _as_large_as(picture, other):  # uint8 [H, W, 3]
 PAIR_METRICS = {
     "ssim": Metric("structural similarity of pairs", measure_ssim, ("fakes", "data")),
     "ms_ssim": Metric("multi-scale structural similarity of pairs", measure_ms_ssim, ("fakes", "data")),
-    "lpips": Metric("LPIPS (vgg) of pairs", measure_lpips, ("fakes", "data")),
-    "lpips_diversity": Metric("LPIPS of random pairs of generated pictures", measure_diversity, ("fakes",)),
+    "lpips": Metric("LPIPS (vgg) of pairs", measure_lpips, ("fakes", "data", "distance")),
+    "lpips_diversity": Metric("LPIPS of random pairs of generated pictures", measure_diversity, ("fakes", "distance")),
 }

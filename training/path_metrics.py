@@ -15,7 +15,7 @@ from torch_utils.random_streams import stream
 from training.metric_rows import Metric, Outcome
 
 _PAIRS = 50000
-_NEEDS = ("network", "mapping")
+_NEEDS = ("network", "mapping", "distance")
 _STREAM_ONLY = "path length"
 
 
@@ -136,5 +136,6 @@ def _row(name):
 
 PATH_METRICS = {
     **{name: _row(name) for name in ppl.KINDS},
-    "path_length": Metric("‖J_wᵀy‖, the length that training regularises (not a PPL)", measure_path_length, _NEEDS),
+    "path_length": Metric("‖J_wᵀy‖, the length that training regularises (not a PPL)", measure_path_length,
+                          ("network", "mapping")),
 }

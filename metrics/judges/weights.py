@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import os
 import pathlib
+import struct
 
 from dnnlib.files import cache_dir, fetch, sha256_file
 
@@ -83,7 +84,8 @@ def read_state_dict(path):
 
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, torch.serialization.pickle.UnpicklingError) as error:
+    except (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, struct.error,
+            torch.serialization.pickle.UnpicklingError) as error:  # what a damaged file makes of torch's reader
         raise ValueError(f'"{path}" is not a state dict that torch can load; it is damaged or another file.') from error
 
 
