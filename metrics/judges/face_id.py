@@ -51,13 +51,7 @@ class FaceRecogniser(torch.nn.Module):
             raise ValueError(f"a recogniser looks at pictures of a multiple of 16 pixels, not {settings.resolution}.")
         self.settings = settings
         self.name, self.sha256 = "an unsaved recogniser", None
-        widths = [3, *(settings.width * k for k in (1, 2, 3, 4))]
-        layers = []
-        for before, after in zip(widths[:-1], widths[1:]):
-            layers += [torch.nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
-                       torch.nn.BatchNorm2d(after), torch.nn.Mish()]
-        self.trunk = torch.nn.Sequential(*layers)
-        cells = (settings.resolution // 16) ** 2 * widths[-1]
+        self.trunk, cells = trait_probe.build_trunk(settings.width, settings.resolution)
         self.embed = torch.nn.Linear(cells, settings.embed_dim, bias=False)
         self.centre = torch.nn.BatchNorm1d(settings.embed_dim, affine=False)  # so that the average face is the origin
         self.prototypes = torch.nn.Parameter(torch.randn(settings.num_people, settings.embed_dim))

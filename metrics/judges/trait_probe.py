@@ -21,19 +21,22 @@ class TraitProbeSettings:
     source: dict = dataclasses.field(default_factory=dict)
 
 
+def build_trunk(width, resolution):
+    """Returns four strided convolutions, from a picture to a 16th of its side, and how many numbers they leave."""
+    widths, layers = [3, *(width * k for k in (1, 2, 3, 4))], []
+    for before, after in zip(widths[:-1], widths[1:]):
+        layers += [torch.nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), torch.nn.BatchNorm2d(after),
+                   torch.nn.Mish()]
+    return torch.nn.Sequential(*layers), (resolution // 16) ** 2 * widths[-1]
+
+
 class TraitProbe(torch.nn.Module):
     """Strided convolutions over the whole picture; `probe(images [N, 3, H, W] in [-1, 1])` -> traits [N, K]."""
 
     def __init__(self, settings):
         super().__init__()
         self.settings = settings
-        widths = [3, *(settings.width * k for k in (1, 2, 3, 4))]
-        layers = []
-        for before, after in zip(widths[:-1], widths[1:]):
-            layers += [torch.nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
-                       torch.nn.BatchNorm2d(after), torch.nn.Mish()]
-        self.trunk = torch.nn.Sequential(*layers)
-        cells = (settings.resolution // 16) ** 2 * widths[-1]
+        self.trunk, cells = build_trunk(settings.width, settings.resolution)
         self.hidden = torch.nn.Linear(cells, 8 * settings.width)
         self.out = torch.nn.Linear(8 * settings.width, len(settings.traits))
 
