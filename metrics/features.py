@@ -210,7 +210,8 @@ class _State:
         self._begin = self._last = time.monotonic()
         if streaming.folder is not None:
             ranks = f"{distributed.rank()}-of-{distributed.world_size()}"
-            self._path = pathlib.Path(streaming.folder) / f"state-{ranks}-batch{streaming.batch}.npz"
+            what = "+".join(sorted(collectors))  # another set of collectors would lack what these have seen
+            self._path = pathlib.Path(streaming.folder) / f"state-{what}-{ranks}-batch{streaming.batch}.npz"
 
     def load(self):
         """Returns how many batches are done, after the collectors took their arrays back."""

@@ -53,9 +53,9 @@ def fid_with_interval(real, generated, *, ddof=0, interval=True):  # Moments, Gr
         return reference.distance(moments.mean, moments.covariance(ddof=ddof))
 
     value = distance(generated.whole())
-    if not interval or min(part.count for part in generated.parts) < 2:
-        return value, None, None
     groups = len(generated.parts)
+    if not interval or groups < 2 or min(part.count for part in generated.parts) < 2:
+        return value, None, None
     left_out = np.array([distance(generated.whole(without=number)) for number in range(groups)])
     error = np.sqrt((groups - 1) / groups * np.square(left_out - left_out.mean()).sum())
     reach = float(t.ppf(0.975, groups - 1) * error)

@@ -105,6 +105,8 @@ class GroupedMoments:
 
     def whole(self, *, without=None):
         """Returns the Moments of all groups, or of all but one."""
+        if len(self.parts) == 1 and without is None:
+            return self.parts[0]
         total = Moments(self.parts[0].dim)
         for number, part in enumerate(self.parts):
             if number != without:

@@ -74,7 +74,7 @@ def prepared(images, *, crop, resolution):  # [N, C, H, W] in [-1, 1] -> [N, 3, 
 def step_lengths(images, distance, *, crop, resolution):  # [2N, C, H, W] in [-1, 1] -> float64 [N]
     """Returns distance / 1e-8 of every step; `images` holds the pictures at t, then those at t + 1e-4."""
     first, second = prepared(images, crop=crop, resolution=resolution).chunk(2)
-    return distance(first, second).double() / EPSILON**2
+    return distance(first, second).cpu().double() / EPSILON**2
 
 
 def trimmed(lengths):  # [N] -> [M]

@@ -116,6 +116,10 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path):
         stream_features(source, MeanJudge(), collectors("a.npy"), streaming)
     assert drawn == list(range(20))
     limit[0], second = 99, collectors("a.npy")
+    other = MomentsCollector(6)  # a run that gathers something else cannot go on there
+    stream_features(Drawn(16, draw, {}), MeanJudge(), {"moments": other}, streaming)
+    assert other.moments.whole().count == 16 and drawn[20:] == list(range(16))
+    del drawn[20:]
     stream_features(source, MeanJudge(), second, streaming)
     assert drawn[20:] == list(range(16, 36))  # the batch that was drawn ahead but not yet looked at comes again
     whole = collectors("b.npy")

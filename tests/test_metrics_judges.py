@@ -11,7 +11,7 @@ from metric_stand_ins import inception_file, picture_folder, vgg_file, vgg_scrip
 
 from metrics.fid import fid
 from metrics.judges import drawn, weights
-from metrics.judges.inception import MODES, InceptionClasses, InceptionJudge
+from metrics.judges.inception import MODES, InceptionClasses, InceptionJudge, resize_clean
 from metrics.judges.lpips import LpipsJudge, VggFeatures
 from metrics.judges.weights import WEIGHTS, Access
 from metrics.moments import Moments
@@ -57,6 +57,13 @@ def test_features_are_clean_fids_own(mode, files, tmp_path):
     judge = InceptionJudge(mode, access=Access(inception=files["inception"], trust=True))
     found = look(judge, open_pictures(folder))
     assert np.abs(found).max() > 0.1 and np.allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(64, 48), (299, 299), (700, 512)])
+def test_resizing_is_clean_fids_own_to_the_bit(size):
+    theirs = pytest.importorskip("cleanfid.resize").build_resizer("clean")
+    picture = np.random.default_rng(0).integers(0, 256, [*size, 3]).astype(np.uint8)
+    assert np.array_equal(resize_clean(picture), theirs(picture).transpose(2, 0, 1))
 
 
 def test_the_state_dict_mode_is_clean_fids_own(tmp_path, monkeypatch):

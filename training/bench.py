@@ -107,7 +107,7 @@ class Bench:
         "moments": GroupedMoments. "features": float32 [N, K], mapped from a file. "scores": ScoreSums.
         """
         judge = self.eye(look.eye)
-        source = self._source(look)
+        source = self.pictures_of(look)
         facts = {"format": _FORMAT, **source.facts, "count": source.count, "judge": judge.name,
                  "judge_sha256": judge.sha256, "resize": judge.resize}
         key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
@@ -119,11 +119,11 @@ class Bench:
 
     def count_of(self, look):
         """Returns how many pictures a Look is of."""
-        return self._source(look).count
+        return self.pictures_of(look).count
 
     def facts_of(self, look):
         """Returns what says which pictures a Look is of."""
-        source = self._source(look)
+        source = self.pictures_of(look)
         return {**source.facts, "count": source.count}
 
     def work_folder(self, key):
@@ -145,7 +145,8 @@ class Bench:
             look.want == "scores") and self.eye(other.eye) is self.eye(look.eye) and self.count_of(
             other) == self.count_of(look)
 
-    def _source(self, look):
+    def pictures_of(self, look):
+        """Returns the numbered pictures of a Look: Pictures or Drawn."""
         if look.side == "fake":
             return self.fakes(look.count)
         reals = self.reals()
@@ -180,7 +181,7 @@ class Bench:
 
     def _collector(self, want, key, look, judge, source, cached):
         if want == "moments":
-            return MomentsCollector(judge.dim, groups=10 if look.side == "fake" else 1)
+            return MomentsCollector(judge.dim, groups=10 if look.side == "fake" and self.settings.rounds else 1)
         if want == "features":
             folder = cached or self.work_folder(key)
             return FeatureStore(folder / "features.npy", source.count, judge.dim)

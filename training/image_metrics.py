@@ -1,14 +1,19 @@
 """The metrics of image quality that compare sets of pictures: FID, KID, precision and recall, Inception Score."""
 
+import numpy as np
+from PIL import Image
+
 from metrics.fid import fid_with_interval, small_n_warning
 from metrics.inception_score import mean_and_std
 from metrics.kid import SUBSET_SIZE, SUBSETS, kid
 from metrics.precision_recall import neighbour_radii, share_inside, wilson_interval
 from metrics.result import Result
+from metrics.samples import Drawn, as_pixels
 from training.metric_rows import Look, Metric, Outcome
 
 _FAKES = 50000
 _MOST_REAL_KID, _MOST_REAL_PR = 1_000_000, 200_000
+_SHOWN, _SHOWN_SIDE = 10, 96
 _FOR_PAIR = ("fakes", "data")
 
 
@@ -25,7 +30,8 @@ def measure_fid(bench, *, name, eye, ddof, real_count=None, flips=False):
     how = "delete-one-of-ten-groups jackknife over generated pictures, Student's t, the real set as it is"
     return Outcome([Result(name, value, low, high, count, bench.settings.seed, judge.name)],
                    {**_protocol(bench, real, fake, eye), "covariance_divided_by": f"n - {ddof}" if ddof else "n",
-                    "interval": how if low is not None else None})
+                    "interval": how if low is not None else None},
+                   pictures={f"{name}-pictures.png": lambda: _sheet(bench, real, fake)})
 
 
 def measure_kid(bench, *, name, eye):
@@ -75,6 +81,19 @@ def measure_inception_score(bench):
                     Result("is50k_std", std, None, None, n, seed, judge.name)],
                    {**_protocol(bench, None, look, "classes"), "splits": len(sums.counts), "classes": classes,
                     "interval": "Student's t over the splits"})
+
+
+def _sheet(bench, real, fake):  # -> uint8 [H, W, 3]
+    """Returns two rows of what was compared: the first real pictures, the first generated ones below."""
+    rows = []
+    for look in (real, fake):
+        source = bench.pictures_of(look)
+        places = list(range(min(_SHOWN, source.count)))
+        found = list(as_pixels(source.draw(places))) if isinstance(source, Drawn) else [
+            source.picture(i) for i in places]
+        rows += [np.asarray(Image.fromarray(pixels).resize((_SHOWN_SIDE, _SHOWN_SIDE), Image.Resampling.BICUBIC))
+                 for pixels in found] + [np.full([_SHOWN_SIDE, _SHOWN_SIDE, 3], 255, np.uint8)] * (_SHOWN - len(found))
+    return np.concatenate([np.concatenate(rows[:_SHOWN], 1), np.concatenate(rows[_SHOWN:], 1)])
 
 
 def _looks(eye, want, real_count, flips=False):

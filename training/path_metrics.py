@@ -67,7 +67,7 @@ def measure_path_length(bench):
         def synthesis(codes):
             return model.synthesis(codes, noise_mode="random", generator=noise, force_fp32=True)
 
-        return ppl.jacobian_lengths(synthesis, ws, y.to(model.device, model.dtype)).double()
+        return ppl.jacobian_lengths(synthesis, ws, y.to(model.device, model.dtype)).cpu().double()
 
     lengths = _lengths(bench, "path_length", count, None, lengths_of)
     mean, error = float(lengths.mean()), float(lengths.std(ddof=1) / np.sqrt(count)) if count > 1 else 0.0
@@ -101,13 +101,13 @@ def _lengths(bench, name, count, judge, lengths_of):  # -> float64 [count]
     with _exact_float32():
         for batch in tqdm(mine, desc=name, unit="batch", leave=False,
                           disable=None if bench.settings.verbose and distributed.is_first() else True):
-            found = lengths_of(batch).cpu().numpy()
+            found = lengths_of(batch).numpy()
             if not np.isfinite(found).all():
                 raise ValueError(f"{name}: a step has no finite length; the network or the judge overflows.")
             lengths[batch] = found
     lengths.flush()
     distributed.barrier()
-    return np.array(np.load(path, mmap_mode="r"))
+    return np.array(lengths)
 
 
 @contextlib.contextmanager
