@@ -199,15 +199,15 @@ def measure_ladder(bench):
     columns += [column for column in found.columns if column.startswith("r")][-1:]
     return outcome(evidence, found.results(), found.markdown(), trials=num_trials(settings),
                    speaker_judge=None if speaker is None else judge_label(speaker),
-                   pictures={"ladder.png": lambda: picture_of_ladder(found, columns)})
+                   pictures={"ladder.png": lambda: picture_of_ladder(found, columns, evidence.label)})
 
 
-def picture_of_ladder(ladder, columns):  # -> uint8 [H, W, 3]
+def picture_of_ladder(ladder, columns, judge):  # -> uint8 [H, W, 3]
     """Returns the plot of a ladder as pixels."""
     from PIL import Image
 
     file = io.BytesIO()
-    plot(ladder, file, columns=columns, title="Does the voice matter? The same trials on every rung, 95 % over people")
+    plot(ladder, file, columns=columns, title=f"Does the voice matter? The same trials on every rung, judge {judge}")
     return np.asarray(Image.open(file).convert("RGB"))
 
 
