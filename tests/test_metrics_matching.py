@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from metrics.matching import chance, credit, deal, draw_trials, matching_result, one_hot, trial_scores
+from metrics.matching import chance, credit, deal, distinct_rows, draw_trials, matching_result, one_hot, trial_scores
 from metrics.pair_lists import face_key, read_list, read_matching, read_verification, voice_key
 from metrics.verification import area_under_curve, equal_error_rate
 
@@ -65,6 +65,16 @@ def test_trials_are_fair_to_people_and_hold_each_person_once(world):
     assert np.array_equal(world["faces"][trials.candidates], trials.people)
     again, other = (draw_trials(world["clips"], world["faces"], num_candidates=5, trials=1000, seed=s) for s in (0, 1))
     assert np.array_equal(again.candidates, trials.candidates) and not np.array_equal(other.people, trials.people)
+
+
+@pytest.mark.parametrize("width, count", [(2, 4), (3, 40)])
+def test_impostors_are_drawn_evenly(width, count):
+    rows = distinct_rows(40000, width, count, np.random.default_rng(0))
+    assert all(len(set(row)) == width for row in rows[:2000].tolist()) and rows.min() == 0 and rows.max() == count - 1
+    for column in rows.T:
+        assert np.bincount(column) / 40000 == pytest.approx(np.full(count, 1 / count), abs=5 / np.sqrt(40000 * count))
+    together = ((rows == 0).any(1) & (rows == 1).any(1)).mean()
+    assert together == pytest.approx(width * (width - 1) / (count * (count - 1)), rel=0.15)
 
 
 def test_strata_hold_one_group_and_leave_out_who_has_none(world):

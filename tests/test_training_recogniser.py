@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -51,6 +52,16 @@ def test_it_learns_the_people_it_sees(tmp_path, faces32, capsys):
     assert source["people"] == sorted((p for p in range(30) if p % 10 < 8), key=str)
     assert len(source["people_sha256"]) == 64
     assert source["data"]["source"] == "drawn world" and source["command"] == "python train.py"
+
+
+def test_held_out_pairs_are_bounded(monkeypatch):
+    monkeypatch.setattr(recogniser_loop, "_MOST_FACES", 30)
+    owner = np.repeat(np.arange(100), 3)
+    first, second = recogniser_loop.held_out_pairs(owner, np.random.default_rng(0))
+    people = set(owner[first]) | set(owner[second])
+    assert len(people) == 10 and (first < second).all() and (owner[first] == owner[second]).sum() == 30
+    whole, _ = recogniser_loop.held_out_pairs(np.array([0, 0, 1]), np.random.default_rng(0))
+    assert len(whole) == 3
 
 
 class Stopped(Exception):

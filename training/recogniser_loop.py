@@ -17,7 +17,8 @@ from training.probe_loop import noisy
 from training.reals import RealFaces
 from training.run_folder import Averages, RunFolder, tick_line
 
-_MOST_PAIRS = 20000
+_MOST_PAIRS = 20000  # of each sort, for the held-out AUC
+_MOST_FACES = 2000  # all pairs of so many are looked at
 
 
 def train_recogniser(settings, *, data, outdir, desc, command="", device="cpu"):
@@ -132,6 +133,7 @@ def verification_line(recogniser, dataset, *, seed, device="cpu"):
     embeddings = torch.cat([recogniser((part.float() / 127.5 - 1).to(device)) for part in faces.images.split(64)])
     owner = np.unique([str(row["person"]) for row in rows], return_inverse=True)[1]
     first, second = held_out_pairs(owner, numpy_stream(seed, "held-out pairs"))
+    counts = set(owner[first]) | set(owner[second])
     same = owner[first] == owner[second]
     scores = (embeddings[first] * embeddings[second]).sum(1).cpu().numpy()
     auc, eer = area_under_curve(scores, same), equal_error_rate(scores, same)
@@ -140,8 +142,12 @@ def verification_line(recogniser, dataset, *, seed, device="cpu"):
 
 
 def held_out_pairs(owner, random):  # [N] -> [P], [P]
-    """Returns the pairs of pictures of one person and as many at most of two, a random choice when there are many."""
-    first, second = np.triu_indices(len(owner), 1)
+    """Returns pairs of pictures of one person, then of two; a random choice of people and pairs when there are many."""
+    people, sizes = np.unique(owner, return_counts=True)
+    order = random.permutation(len(people))
+    enough = max(2, int((np.cumsum(sizes[order]) <= _MOST_FACES).sum()))
+    rows = np.flatnonzero(np.isin(owner, people[order[:enough]]))
+    first, second = (rows[part] for part in np.triu_indices(len(rows), 1))
     same = owner[first] == owner[second]
     kept = np.concatenate([random.permutation(np.flatnonzero(same == wanted))[:_MOST_PAIRS]
                            for wanted in (True, False)])

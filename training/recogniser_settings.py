@@ -9,7 +9,7 @@ class RecogniserSettings:
 
     `scale` multiplies the cosines, `margin` is taken off that of the right person, growing over the first
     `warmup_steps`. `noise` is the largest deviation of the noise added to the pictures; half of them are mirrored.
-    `held_out` people are kept aside for verification if the dataset has no validation split.
+    `resolution` is that of the dataset's faces, a multiple of 16.
     """
 
     width: int = 32
