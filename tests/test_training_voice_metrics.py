@@ -87,6 +87,12 @@ def test_every_row_gives_results_a_table_and_its_protocol(bench, name):
         assert pixels.dtype == np.uint8 and pixels.shape[2] == 3 and pixels.std() > 5
 
 
+def test_the_ladder_is_printed_once_for_every_run(folder, tiny_voice_model):
+    bench = bench_of(folder, tiny_voice_model, clips_per="1")
+    first, second = (VOICE_METRICS[name].measure(bench).table for name in ("retrieval", "verification"))
+    assert "**MODEL**" in first and "gender oracle" in first and "**MODEL**" not in second
+
+
 def test_what_is_heard_is_drawn_once_for_all_rows(bench):
     assert evidence_of(bench) is evidence_of(bench)
 

@@ -21,7 +21,7 @@ from training.voice_judges import judge_label
 from training.voice_landmarks import measure_landmarks
 from training.voice_lists import measure_lists
 from training.voice_readers import attribute_readers, class_probabilities
-from training.voice_run import evidence_of, interval, outcome
+from training.voice_run import evidence_of, interval, kept_of, outcome
 from training.voice_rungs import build_rungs, build_strata, shuffled_rows
 from training.voice_wishes import num_trials
 from training.voice_world import measure_unheard, measure_world_traits
@@ -52,8 +52,8 @@ def measure_matching(bench):
                 results += both
                 rows.append([direction, "all" if groups is None else f"same {title_of(stratum)}", f"1:{ways}",
                              f"{chance(ways):.3f}", interval(both[0]), interval(both[1]), both[0].n])
-    return outcome(evidence, results, table(rows, ["direction", "candidates", "trial", "chance", "MODEL",
-                                                   "shuffled voices", "people"]), trials=num_trials(settings))
+    words = table(rows, ["direction", "candidates", "trial", "chance", "MODEL", "shuffled voices", "people"])
+    return outcome(evidence, results, with_ladder(bench, words), trials=num_trials(settings))
 
 
 def measure_verification(bench):
@@ -75,7 +75,7 @@ def measure_verification(bench):
         rows.append(["all" if groups is None else f"same {title_of(stratum)}",
                      *(interval(result) for part in found for result in part), found[0][0].n])
     words = table(rows, ["impostors", "AUC", "EER", "AUC, shuffled", "EER, shuffled", "people"])
-    return outcome(evidence, results, words, pairs=2 * num_trials(settings))
+    return outcome(evidence, results, with_ladder(bench, words), pairs=2 * num_trials(settings))
 
 
 def measure_retrieval(bench):
@@ -97,7 +97,7 @@ def measure_retrieval(bench):
                   interval(first), interval(second)] for first, second in zip(*both)
                  if not first.name.endswith("gallery")]
     words = table(rows, ["direction", f"gallery of {count} people", "chance", "MODEL", "shuffled voices"])
-    return outcome(evidence, results, words, gallery=count)
+    return outcome(evidence, results, with_ladder(bench, words), gallery=count)
 
 
 def measure_similarity(bench):
@@ -190,16 +190,35 @@ def measure_consistency(bench):
 def measure_ladder(bench):
     """All rungs on the same trials, as a table and a picture."""
     evidence, settings = evidence_of(bench), bench.settings
-    path = settings.options.get("speaker")
-    speaker = load_speaker(path, device=bench.device) if path else None
-    rungs = build_rungs(evidence, bench.dataset, seed=settings.seed, speaker=speaker)
-    found = climb(rungs, evidence.clip_people, evidence.face_people, strata=build_strata(evidence),
-                  judge=evidence.label, trials=num_trials(settings), seed=settings.seed, rounds=settings.rounds)
+    found, speaker = ladder_of(bench)
+    kept_of(bench)["ladder shown"] = True
     columns = [column for column in found.columns if column.startswith("match")]
     columns += [column for column in found.columns if column.startswith("r")][-1:]
     return outcome(evidence, found.results(), found.markdown(), trials=num_trials(settings),
                    speaker_judge=None if speaker is None else judge_label(speaker),
                    pictures={"ladder.png": lambda: picture_of_ladder(found, columns, evidence.label)})
+
+
+def ladder_of(bench):
+    """Returns (Ladder, speaker recogniser or None) of a bench, climbed once for all metrics."""
+    evidence, settings, kept = evidence_of(bench), bench.settings, kept_of(bench)
+    if "ladder" not in kept:
+        path = settings.options.get("speaker")
+        speaker = load_speaker(path, device=bench.device) if path else None
+        rungs = build_rungs(evidence, bench.dataset, seed=settings.seed, speaker=speaker)
+        kept["ladder"] = climb(rungs, evidence.clip_people, evidence.face_people, strata=build_strata(evidence),
+                               judge=evidence.label, trials=num_trials(settings), seed=settings.seed,
+                               rounds=settings.rounds), speaker
+    return kept["ladder"]
+
+
+def with_ladder(bench, words):
+    """Returns the table of a metric of identity, and below it the ladder, unless this run has shown it already."""
+    kept = kept_of(bench)
+    if kept.get("ladder shown"):
+        return words
+    kept["ladder shown"] = True
+    return f"{words}\n\nThe ladder, every rung on the same trials:\n\n{ladder_of(bench)[0].markdown()}"
 
 
 def picture_of_ladder(ladder, columns, judge):  # -> uint8 [H, W, 3]

@@ -5,7 +5,7 @@ import weakref
 from training.metric_rows import Outcome
 from training.voice_evidence import gather
 
-_last = (None, None)  # the bench (weakly) and its evidence
+_last = (None, None, {})  # the bench (weakly), its evidence, and what metrics keep for each other
 
 
 def evidence_of(bench):
@@ -13,8 +13,14 @@ def evidence_of(bench):
     global _last
     if _last[0] is None or _last[0]() is not bench:
         found = gather(bench)
-        _last = (weakref.ref(bench), found)
+        _last = (weakref.ref(bench), found, {})
     return _last[1]
+
+
+def kept_of(bench):
+    """Returns what the metrics of a bench keep for each other, a dict."""
+    evidence_of(bench)
+    return _last[2]
 
 
 def interval(result):
