@@ -50,7 +50,7 @@ _WITHOUT = ("none", "")
 @click.option("--no-cache", is_flag=True, help="Look at the real pictures anew, and keep nothing of them.")
 @click.option("--gpus", type=click.IntRange(min=1), help="Number of GPUs; more than one: start it with torchrun.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
-@click.option("--verbose", type=BOOL, default=True, show_default=True, help="Progress bars and warnings.")
+@click.option("--verbose", type=BOOL, default=True, show_default=True, help="Progress bars; warnings always come.")
 def main(**options):
     """Measure a network, or pictures in its place: image quality, latent space, and whether the voice mattered.
 

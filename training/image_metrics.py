@@ -31,7 +31,7 @@ def measure_fid(bench, *, name, eye, ddof, real_count=None, flips=False):
     return Outcome([Result(name, value, low, high, count, bench.settings.seed, judge.name)],
                    {**_protocol(bench, real, fake, eye), "covariance_divided_by": f"n - {ddof}" if ddof else "n",
                     "interval": how if low is not None else None},
-                   pictures={f"{name}-pictures.png": lambda: _sheet(bench, real, fake)})
+                   pictures={f"{name}-real-above-generated.png": lambda: _sheet(bench, real, fake)})
 
 
 def measure_kid(bench, *, name, eye):
