@@ -17,19 +17,25 @@ def update_card(path, table, protocol):
 
     The file appears whole or not at all. ValueError when there is no such file, or its markers are damaged.
     """
-    path = pathlib.Path(path)
+    text = read_card_text(path)
+    changed = with_section(text, section(table, protocol), where=f'"{path}"')
+    if changed != text:
+        with atomic_path(path) as temporary:
+            temporary.write_text(changed, encoding="utf-8")
+
+
+def read_card_text(path):
+    """Returns the text of a model card; ValueError when it cannot take the section."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = pathlib.Path(path).read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ValueError(f'no model card at "{path}"; give the .md file that the section belongs into.') from error
     except IsADirectoryError as error:
         raise ValueError(f'"{path}" is a folder; give the .md file of the model card.') from error
     except UnicodeDecodeError as error:
         raise ValueError(f'"{path}" is not text; a model card is a .md file.') from error
-    changed = with_section(text, section(table, protocol), where=f'"{path}"')
-    if changed != text:
-        with atomic_path(path) as temporary:
-            temporary.write_text(changed, encoding="utf-8")
+    with_section(text, "", where=f'"{path}"')
+    return text
 
 
 def section(table, protocol):

@@ -6,7 +6,7 @@ from dnnlib.console import table
 from metrics.fairness import LEAST_PEOPLE, LIMIT, MEASURES, class_f1_of, dependence, large_enough, mean_of, measure_gap
 from metrics.matching import credit, draw_trials, trial_scores
 from torch_utils import distributed
-from training.model_card import update_card
+from training.model_card import read_card_text, update_card
 from training.voice_readers import attribute_readers
 from training.voice_run import evidence_of, interval, outcome
 from training.voice_wishes import num_trials
@@ -17,6 +17,9 @@ NO_GROUPS = ("fairness needs a dataset that knows the gender, age or nationality
 
 def measure_fairness(bench):
     """Agreement, F1 and 1:2 matching per group, gaps with intervals, the criterion of 5 points, and counts."""
+    card = bench.settings.options.get("update_card")
+    if card:
+        read_card_text(card)  # before the costly part
     evidence, settings = evidence_of(bench), bench.settings
     singles = [name for name in evidence.groups if "+" not in name]
     if not singles:
@@ -39,7 +42,6 @@ def measure_fairness(bench):
     words += "\n\n" + counts_table(evidence, singles)
     verdicts = {f"{gap.measure}_{gap.grouping}": gap.verdict for gap in gaps}
     found = outcome(evidence, results, words, criterion=LIMIT, verdicts=verdicts)
-    card = settings.options.get("update_card")
     if card and distributed.is_first():
         update_card(card, found.table, {**found.protocol, "seed": settings.seed})
     return found
