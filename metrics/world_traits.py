@@ -7,7 +7,10 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class TraitScore:
-    """R² of one trait with its 95 % bootstrap interval over people, and the best possible value (None: unheard)."""
+    """R² of one trait with its 95 % bootstrap interval over people, and the best possible value (None: unheard).
+
+    Without rounds of the bootstrap the interval is NaN.
+    """
 
     name: str
     value: float
@@ -15,6 +18,11 @@ class TraitScore:
     high: float
     ceiling: float | None
     n: int
+
+    @property
+    def limits(self):
+        """The interval as a Result wants it: (low, high), or (None, None) where there is none."""
+        return (self.low, self.high) if np.isfinite(self.low) else (None, None)
 
 
 def r_squared(truth, read):  # [N], [N] -> float
@@ -40,7 +48,7 @@ def trait_scores(truth, read, *, ceilings, seed=0, rounds=1000):  # dicts name -
         drawn = values[draws]
         spread = np.square(drawn - drawn.mean(1, keepdims=True)).sum(1)
         samples = 1 - np.square(drawn - guess[draws]).sum(1)[spread > 0] / spread[spread > 0]
-        low, high = np.percentile(samples, [2.5, 97.5])
+        low, high = np.percentile(samples, [2.5, 97.5]) if len(samples) else (np.nan, np.nan)
         scores.append(TraitScore(name=name, value=r_squared(values, guess), low=float(low), high=float(high),
                                  ceiling=ceilings.get(name), n=count))
     return scores

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from metrics.judges.face_id import load_recogniser
 from metrics.judges.trait_probe import TraitProbe, TraitProbeSettings, load_probe, save_probe
 from metrics.world_traits import r_squared, trait_scores
 
@@ -27,11 +28,28 @@ def test_an_ideal_listener_reaches_the_ceiling_and_the_interval_covers_it():
     assert deaf.value < 0 and deaf.ceiling is None
 
 
+def test_without_rounds_there_is_no_interval():
+    (score,) = trait_scores({"a": np.arange(5.0)}, {"a": np.arange(5.0)}, ceilings={}, rounds=0)
+    assert score.value == 1 and score.limits == (None, None)
+    (score,) = trait_scores({"a": np.arange(5.0)}, {"a": np.arange(5.0)}, ceilings={}, rounds=10)
+    assert score.limits == (1, 1)
+
+
 def test_scores_are_repeatable_and_check_shapes():
     truth, read = {"a": np.arange(5.0)}, {"a": np.arange(5.0) + 0.3}
     assert trait_scores(truth, read, ceilings={}) == trait_scores(truth, read, ceilings={})
     with pytest.raises(ValueError, match='trait "a": expected 5 values each'):
         trait_scores(truth, {"a": np.arange(4.0)}, ceilings={})
+
+
+def test_a_probe_as_a_judge_compares_traits_and_nothing_else(tmp_path):
+    probe = TraitProbe(TraitProbeSettings(traits=("jaw", "lips", "masc"), resolution=32, width=4)).eval()
+    save_probe(probe, tmp_path / "probe.safetensors")
+    judge, images = load_recogniser(tmp_path / "probe.safetensors"), torch.rand(4, 3, 32, 32, requires_grad=True)
+    assert torch.allclose(judge(images), torch.nn.functional.normalize(probe(images), dim=1))
+    judge(images)[:, 0].sum().backward()
+    assert judge.differentiable and images.grad.abs().sum() > 0 and judge.name == "traits of probe.safetensors"
+    assert len(judge.sha256) == 64 and judge.settings.traits == ("jaw", "lips", "masc")
 
 
 def test_the_probe_survives_its_file(tmp_path):

@@ -1,6 +1,7 @@
 """Judges a voice model on the drawn world, where every trait and the best possible score are known."""
 
 import dataclasses
+import pathlib
 
 import numpy as np
 import torch
@@ -9,11 +10,14 @@ from tqdm import tqdm
 from dnnlib.console import table
 from dnnlib.files import sha256_file
 from metrics.judges.trait_probe import load_probe
+from metrics.result import Result
 from metrics.world_traits import trait_scores
 from torch_utils.images import grid, to_float, to_hwc, to_uint8
 from torch_utils.random_streams import numpy_stream
 from training.dataset import Dataset
 from training.probe_loop import trait_table
+from training.voice_evidence import data_sha256
+from training.voice_judges import check_independence
 from voice2style.demo.traits import TRAITS
 from voice2style.listening import listen
 
@@ -52,19 +56,30 @@ class WorldReport:
         """Returns the numbers as one flat table for a metric line."""
         return {f"world_r2_{score.name}": score.value for score in self.model}
 
+    def scored(self):
+        """Returns the numbers of the model as Results."""
+        judge, seed = f"{self.protocol['judge']} {self.protocol['judge_sha256'][:8]}", self.protocol["seed"]
+        return [Result(f"world_r2_{score.name}", score.value, *score.limits, score.n, seed, judge)
+                for score in self.model]
+
 
 @torch.inference_mode()
-def judge_world(model, *, data, judge_path, split="test", psi=1.0, most=None, seed=0, network_sha256=None):
+def judge_world(model, *, data, judge_path, split="test", psi=1.0, most=None, seed=0, network_sha256=None,
+                allow=False):
     """Returns a WorldReport over the people of a split that have a voice and a face: one clip and one face each.
 
-    ValueError when the dataset has no such people or no ground truth.
+    `data` is a Dataset or the path of one. ValueError when it has no such people or no ground truth, or when the judge
+    trained the model, unless `allow`; the protocol's notes then say so.
     """
-    dataset, judge = Dataset(data), load_probe(judge_path)
+    dataset = data if isinstance(data, Dataset) else Dataset(data)
+    judge, judge_sha256 = load_probe(judge_path), sha256_file(judge_path)
+    notes = check_independence(model, judge_sha256, pathlib.Path(judge_path).name, judge.settings.source, allow=allow)
     faces = {row["person"]: row for row in reversed(dataset.faces(split))}
     rows = list({row["person"]: row for row in reversed(dataset.voices(split)) if row["person"] in faces}.values())
     rows = rows[:most] if most else rows
     if len(rows) < 2:
-        raise ValueError(f'"{data}" has {len(rows)} people with voice and face in the split "{split}"; 2 are needed.')
+        raise ValueError(f'"{dataset.path}" has {len(rows)} people with voice and face in the split "{split}"; '
+                         "2 are needed.")
     drawn, real, pairs = [], [], []
     for row in tqdm(rows, desc="Judging", unit="person", disable=None):
         ws = listen(model, torch.from_numpy(dataset.read_voice(row))).codes
@@ -86,11 +101,8 @@ def judge_world(model, *, data, judge_path, split="test", psi=1.0, most=None, se
                 for values in (read, read[dealt])]
 
     (model_scores, shuffled), (real_scores, _) = scores(drawn), scores(real)
-    protocol = {"n": len(rows), "split": split, "data": str(dataset.path.name), "data_sha256": _data_sha256(dataset),
-                "judge": str(judge_path), "judge_sha256": sha256_file(judge_path), "truncation_psi": psi, "seed": seed,
+    protocol = {"n": len(rows), "split": split, "data": str(dataset.path.name), "data_sha256": data_sha256(dataset),
+                "judge": pathlib.Path(judge_path).name, "judge_sha256": judge_sha256, "notes": notes,
+                "truncation_psi": psi, "seed": seed,
                 "network_sha256": network_sha256, "torch": torch.__version__}
     return WorldReport(model=model_scores, shuffled=shuffled, real=real_scores, protocol=protocol, pairs=pairs)
-
-
-def _data_sha256(dataset):
-    return sha256_file(dataset.path) if dataset.path.is_file() else sha256_file(dataset.path / "manifest.jsonl")

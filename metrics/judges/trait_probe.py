@@ -21,19 +21,22 @@ class TraitProbeSettings:
     source: dict = dataclasses.field(default_factory=dict)
 
 
+def build_trunk(width, resolution):
+    """Returns four strided convolutions, from a picture to a 16th of its side, and how many numbers they leave."""
+    widths, layers = [3, *(width * k for k in (1, 2, 3, 4))], []
+    for before, after in zip(widths[:-1], widths[1:]):
+        layers += [torch.nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), torch.nn.BatchNorm2d(after),
+                   torch.nn.Mish()]
+    return torch.nn.Sequential(*layers), (resolution // 16) ** 2 * widths[-1]
+
+
 class TraitProbe(torch.nn.Module):
     """Strided convolutions over the whole picture; `probe(images [N, 3, H, W] in [-1, 1])` -> traits [N, K]."""
 
     def __init__(self, settings):
         super().__init__()
         self.settings = settings
-        widths = [3, *(settings.width * k for k in (1, 2, 3, 4))]
-        layers = []
-        for before, after in zip(widths[:-1], widths[1:]):
-            layers += [torch.nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
-                       torch.nn.BatchNorm2d(after), torch.nn.Mish()]
-        self.trunk = torch.nn.Sequential(*layers)
-        cells = (settings.resolution // 16) ** 2 * widths[-1]
+        self.trunk, cells = build_trunk(settings.width, settings.resolution)
         self.hidden = torch.nn.Linear(cells, 8 * settings.width)
         self.out = torch.nn.Linear(8 * settings.width, len(settings.traits))
 
@@ -63,3 +66,33 @@ def load_probe(path, *, device="cpu"):
     probe = TraitProbe(settings)
     load_strictly(probe, tensors, where=f'"{path}"')
     return probe.eval().requires_grad_(False).to(device)
+
+
+class TraitJudge(torch.nn.Module):
+    """A trait probe in the place of a recogniser: the embedding is the direction of the traits that it reads.
+
+    Two faces match when their traits do, and nothing else counts: not skin, not hair. So it asks what a recogniser,
+    which also looks at what no voice can tell, cannot: whether what can be heard got into the face.
+    """
+
+    differentiable = True
+
+    def __init__(self, probe, *, name, sha256):
+        super().__init__()
+        self.probe, self.name, self.sha256 = probe, f"traits of {name}", sha256
+
+    @property
+    def settings(self):
+        """The settings of the probe; their source says what it was trained on."""
+        return self.probe.settings
+
+    def features(self, images):  # [N, 3, H, W] in [-1, 1] -> [N, F]
+        """Returns the probe's last hidden layer."""
+        return self.probe.features(images)
+
+    def embedding_of(self, features):  # [N, F] -> [N, K] of unit length
+        """Returns the directions of the traits; each has mean 0 and variance 1 over people by construction."""
+        return F.normalize(self.probe.out(features), dim=1)
+
+    def forward(self, images):
+        return self.embedding_of(self.features(images))
