@@ -1,0 +1,7 @@
+// upfirdn2d on the host: the same kernels as loops, for machines that have no GPU to test on.
+#include "upfirdn2d.h"
+
+extern "C" {
+const char* v2s_upfirdn2d(const UpfirdnCall* call, void* stream) { return v2s::upfirdn2d(*call, stream); }
+int v2s_sizeof_upfirdn2d() { return int(sizeof(UpfirdnCall)); }
+}
