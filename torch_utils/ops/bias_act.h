@@ -64,12 +64,12 @@ template <class A> V2S_BOTH A slope(int act, A v, A alpha) {  // the first deriv
     }
 }
 
-template <class A> V2S_BOTH A curvature(int act, A v) {  // the second derivative
+template <class A> V2S_BOTH A curvature(int act, A v) {  // the second derivative; 0 at a kink, as in torch
     switch (act) {
         case kTanh: { const A t = tanh_of(v); return A(-2) * t * (A(1) - t * t); }
         case kSigmoid: { const A s = sigmoid_of(v); return s * (A(1) - s) * (A(1) - A(2) * s); }
-        case kElu: return v > A(0) ? A(0) : exp_of(v);
-        case kSelu: return v > A(0) ? A(0) : A(kSeluScale * kSeluAlpha) * exp_of(v);
+        case kElu: return v < A(0) ? exp_of(v) : A(0);
+        case kSelu: return v < A(0) ? A(kSeluScale * kSeluAlpha) * exp_of(v) : A(0);
         case kSoftplus: { const A s = sigmoid_of(v); return v > A(kSoftplusEnd) ? A(0) : s * (A(1) - s); }
         case kSwish: { const A s = sigmoid_of(v); return s * (A(1) - s) * (A(2) + v * (A(1) - A(2) * s)); }
         default: return A(0);

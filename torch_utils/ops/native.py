@@ -38,7 +38,13 @@ class FusedCall(ctypes.Structure):
     _fields_ = [("filter", UpfirdnCall), ("tail", TailCall)]
 
 
-CALLS = {"bias_act": BiasActCall, "upfirdn2d": UpfirdnCall, "fused_layer": FusedCall}
+class FusedBackCall(ctypes.Structure):
+    """The same, the gradient of its result, and where the sums over pixels go."""
+
+    _fields_ = [("fused", FusedCall), ("gradient", ctypes.c_void_p), ("sums", ctypes.c_void_p)]
+
+
+CALLS = {"bias_act": BiasActCall, "upfirdn2d": UpfirdnCall, "fused_layer": FusedCall, "fused_back": FusedBackCall}
 
 
 def usable(x, *others) -> bool:
@@ -71,6 +77,20 @@ def call(op: str, values, device) -> None:
         problem = function(ctypes.byref(values), None)
     if problem is not None:
         raise RuntimeError(f"the native op {op} failed on {device}: {problem.decode(errors='replace')}")
+
+
+def path_of(values, device) -> str:
+    """Return which kernel an UpfirdnCall gets, a key of PATHS."""
+    function = build.library(device.type).v2s_upfirdn2d_path
+    function.argtypes = (ctypes.c_void_p,)
+    return list(PATHS)[function(ctypes.byref(values))]
+
+
+def count_strips(values, device) -> int:
+    """Return how many parts the sums of a FusedBackCall have; 0 where there is no kernel for its shapes."""
+    function = build.library(device.type).v2s_fused_back_strips
+    function.restype, function.argtypes = ctypes.c_int64, (ctypes.c_void_p,)
+    return function(ctypes.byref(values))
 
 
 @functools.cache

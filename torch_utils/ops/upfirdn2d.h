@@ -304,6 +304,13 @@ struct UpfirdnOp {
     }
 };
 
+struct PathOp {
+    const UpfirdnCall& call;
+    Path* path;
+
+    template <class T> const char* run() const { *path = path_of<T>(call); return nullptr; }
+};
+
 // A template, so that only the files that call it compile its kernels.
 template <class Call> const char* upfirdn2d(const Call& call, void* stream) {
     const bool empty = !call.batch || !call.channels || call.out_y <= 0 || call.out_x <= 0;

@@ -119,7 +119,7 @@ def _sum4(padding, extra):
     return tuple(a + b for a, b in zip(pad4(padding), extra, strict=True))
 
 
-class _Plan(NamedTuple):
+class Plan(NamedTuple):
     """Factors and pads of one pass; x first, as everywhere in this file."""
 
     up: tuple[int, int]
@@ -129,7 +129,7 @@ class _Plan(NamedTuple):
 
 def _apply(x, f, up, down, pad, flip_filter, gain):
     """One pass with a 2-D filter f, native or in plain torch."""
-    plan = _Plan(up, down, pad)
+    plan = Plan(up, down, pad)
     _check_room(x, f, plan)
     differentiate = torch.is_grad_enabled() and x.requires_grad
     if native.usable(x, f):
@@ -148,13 +148,18 @@ def _check_room(x, f, plan):
                              f"the filter {list(f.shape)}; nothing would be left")
 
 
-def _adjoint(plan, size, out, taps):
-    """Returns the plan of the pass that carries a gradient of the result (x and y sizes out) back to the picture."""
+def plan_of(padding):
+    """Return the plan of a pass that only pads by (x0, x1, y0, y1), crops and filters."""
+    return Plan((1, 1), (1, 1), padding)
+
+
+def adjoint_of(plan, size, out, taps):
+    """Return the plan of the pass that carries a gradient of the result (x and y sizes out) back to the picture."""
     back = []
     for axis in (0, 1):
         p0 = plan.pad[2 * axis]
         back += [taps[axis] - p0 - 1, size[axis] * plan.up[axis] - out[axis] * plan.down[axis] + p0 - plan.up[axis] + 1]
-    return _Plan(plan.down, plan.up, tuple(back))
+    return Plan(plan.down, plan.up, tuple(back))
 
 
 class _Pass(torch.autograd.Function):
@@ -170,7 +175,7 @@ class _Pass(torch.autograd.Function):
     def backward(ctx, dy):
         (kernel,) = ctx.saved_tensors
         out, taps = (dy.shape[3], dy.shape[2]), (kernel.shape[1], kernel.shape[0])
-        plan, kernel = _adjoint(ctx.plan, ctx.size, out, taps), kernel.flip(0, 1)
+        plan, kernel = adjoint_of(ctx.plan, ctx.size, out, taps), kernel.flip(0, 1)
         if torch.is_grad_enabled() and dy.requires_grad:
             return _Pass.apply(dy, kernel, plan), None, None
         return _run(dy, kernel, plan), None, None
@@ -188,7 +193,7 @@ class _NativePass(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dy):
         (f,) = ctx.saved_tensors
-        plan = _adjoint(ctx.plan, ctx.size, (dy.shape[3], dy.shape[2]), (f.shape[1], f.shape[0]))
+        plan = adjoint_of(ctx.plan, ctx.size, (dy.shape[3], dy.shape[2]), (f.shape[1], f.shape[0]))
         step = _NativePass.apply if torch.is_grad_enabled() and dy.requires_grad else run_native
         return step(dy, f, plan, not ctx.flip_filter, ctx.gain), None, None, None, None
 
