@@ -54,7 +54,8 @@ def test_derivatives_to_second_order(f, padding, size, act):
     def function(x, *values):
         return fused_layer(x, f, padding=padding, act=act, clamp=2.5, **dict(zip(a, values, strict=True)))
 
-    assert torch.autograd.gradcheck(function, (x, *a.values()))
+    # fast_mode: along random directions; the filter of the reference is slow in double precision
+    assert torch.autograd.gradcheck(function, (x, *a.values()), fast_mode=True)
     assert torch.autograd.gradgradcheck(function, (x, *a.values()), fast_mode=True)
 
 

@@ -76,6 +76,22 @@ template <class A> V2S_BOTH A curvature(int act, A v) {  // the second derivativ
     }
 }
 
+// The same for an activation known when compiling (kAct), or, kAct -1, for the one called act: the common ones get
+// code without branches.
+template <class A> V2S_RARE A activate_any(int act, A v, A alpha) { return activate(act, v, alpha); }
+template <class A> V2S_RARE A slope_any(int act, A v, A alpha) { return slope(act, v, alpha); }
+template <class A> V2S_RARE A curvature_any(int act, A v) { return curvature(act, v); }
+
+template <int kAct, class A> V2S_BOTH A activate_by(int act, A v, A alpha) {
+    if constexpr (kAct >= 0) return activate(kAct, v, alpha);
+    else return activate_any(act, v, alpha);
+}
+
+template <int kAct, class A> V2S_BOTH A slope_by(int act, A v, A alpha) {
+    if constexpr (kAct >= 0) return slope(kAct, v, alpha);
+    else return slope_any(act, v, alpha);
+}
+
 template <class A> V2S_BOTH A limited(A y, A clamp) {
     return clamp < A(0) ? y : y < -clamp ? -clamp : y > clamp ? clamp : y;
 }
@@ -83,7 +99,7 @@ template <class A> V2S_BOTH A limited(A y, A clamp) {
 // Whether the clamp lets the gradient through. A value exactly at the limit counts as inside, as in torch.
 template <class A> V2S_BOTH bool inside(A y, A clamp) { return clamp < A(0) || (y >= -clamp && y <= clamp); }
 
-// The slope of clamp(gain * act) read off the result y, for the activations that are straight lines on both sides of 0.
+// The slope of clamp(gain * act) read off the result y, for activations that are straight lines on both sides of 0.
 // A result at the limit counts as clamped: what it was before is not known.
 template <class A> V2S_BOTH A slope_from_output(int act, A y, A alpha, A gain, A clamp) {
     if (clamp >= A(0) && !(y > -clamp && y < clamp)) return A(0);
@@ -106,23 +122,23 @@ struct BiasPlace {
     }
 };
 
-// kAct is an activation, or -1 for the one that call names: the common one gets code without branches.
 template <class T, int kAct> struct BiasAct {
     using A = typename Accumulator<T>::type;
     BiasActCall call;
     bool packed;
 
     V2S_BOTH A compute(A in, A other, A saved, A bias) const {
-        const int act = kAct < 0 ? call.act : kAct;
+        const int act = call.act;
         const A alpha = A(call.alpha), gain = A(call.gain), clamp = A(call.clamp);
-        if (call.order == 0) return limited(gain * activate(act, in + bias, alpha), clamp);
+        if (call.order == 0) return limited(gain * activate_by<kAct>(act, in + bias, alpha), clamp);
         if (call.from_output) {  // the limit as y was rounded to it
             const A limit = clamp < A(0) ? clamp : A(widen(Narrow<T>::from(clamp)));
-            return in * slope_from_output(act, saved, alpha, gain, limit);
+            return in * slope_from_output(kAct < 0 ? act : kAct, saved, alpha, gain, limit);
         }
         const A v = saved + bias;
-        if (!inside(gain * activate(act, v, alpha), clamp)) return A(0);
-        return call.order == 1 ? in * gain * slope(act, v, alpha) : in * other * gain * curvature(act, v);
+        if (!inside(gain * activate_by<kAct>(act, v, alpha), clamp)) return A(0);
+        if (call.order == 1) return in * gain * slope_by<kAct>(act, v, alpha);
+        return kAct >= 0 ? A(0) : in * other * gain * curvature_any(act, v);  // straight lines have none
     }
 
     V2S_BOTH A bias_at(const BiasPlace& place) const {
@@ -168,6 +184,7 @@ struct BiasActOp {
         const int64_t blocks = ceil_div(call.num_elements, int64_t(kThreads) * Pack<T>::kSize);
         const bool packed = aligned(call.input) && aligned(call.other) && aligned(call.saved) && aligned(call.output);
         if (call.act == kLrelu) return v2s::run(BiasAct<T, kLrelu>{call, packed}, blocks, stream);
+        if (call.act == kLinear) return v2s::run(BiasAct<T, kLinear>{call, packed}, blocks, stream);
         return v2s::run(BiasAct<T, -1>{call, packed}, blocks, stream);
     }
 };

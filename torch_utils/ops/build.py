@@ -3,7 +3,7 @@
 V2S_OPS: auto (default: native where there is a CUDA GPU, plain torch elsewhere), ref (plain torch, nothing is ever
 built), native (native or an error; on the CPU the kernels as plain loops, which are for tests and slow).
 V2S_OPS_REBUILD=1 forgets an earlier build, failed or not. TORCH_CUDA_ARCH_LIST, CUDA_HOME, CXX and MAX_JOBS mean what
-they mean to torch. The libraries lie in $TORCH_EXTENSIONS_DIR/voice2style, or in the cache folder of dnnlib.files.
+they mean to torch. The libraries lie in dnnlib.files.builds_dir().
 """
 
 import contextlib
@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from dnnlib.console import format_time, warn
-from dnnlib.files import atomic_path, cache_dir
+from dnnlib.files import atomic_path, builds_dir
 from torch_utils.ops.toolchain import CannotBuild, find_ninja, find_toolchain
 
 MODES = ("auto", "ref", "native")
@@ -125,9 +125,7 @@ def folder_of(tools) -> Path:
         digest.update(name.encode() + (SOURCES / name).read_bytes())
     for word in (*tools.compile, *tools.link, tools.version, torch.__version__):
         digest.update(b"\0" + word.encode())
-    root = os.environ.get("TORCH_EXTENSIONS_DIR")
-    root = Path(root, "voice2style") if root else cache_dir("native_ops")
-    return root / f"{tools.device_type}-{digest.hexdigest()[:16]}"
+    return builds_dir() / f"{tools.device_type}-{digest.hexdigest()[:16]}"
 
 
 def _verdict(folder, since=0.0):
@@ -207,10 +205,19 @@ def _run(tools, ninja, work, log):
         except subprocess.TimeoutExpired:
             return f"it took longer than {format_time(BUILD_SECONDS)}"
         finally:
-            if process.poll() is None:  # also after Ctrl-C: leave no compiler behind
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            _end(process)
     return None if code == 0 else first_error(log.read_text(encoding="utf-8", errors="replace"))
+
+
+def _end(process):
+    """Ends ninja if it still runs, also after Ctrl-C: asked to, it takes its compilers along, which have own groups."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def ninja_file(tools, names: list[str]) -> str:

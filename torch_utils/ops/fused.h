@@ -32,7 +32,7 @@ struct FusedBackCall {
 
 namespace v2s {
 
-template <int kAct> struct Tail {  // kAct as in BiasAct
+template <int kAct> struct Tail {  // kAct: an activation, or -1 for the one that call names
     TailCall call;
     int32_t num_channels;
 
@@ -59,7 +59,8 @@ template <int kAct> struct Tail {  // kAct as in BiasAct
     }
 
     template <class A> V2S_BOTH A apply(A sum, const Channel<A>& channel, A noise) const {
-        const A after = A(call.gain) * activate(act(), sum * channel.scale + noise + channel.bias, A(call.alpha));
+        const A after = A(call.gain) * activate_by<kAct>(call.act, sum * channel.scale + noise + channel.bias,
+                                                          A(call.alpha));
         return limited(after, A(call.clamp)) * channel.next;
     }
 
@@ -67,17 +68,16 @@ template <int kAct> struct Tail {  // kAct as in BiasAct
     template <class A>
     V2S_BOTH A back(A gradient, A sum, const Channel<A>& channel, A strength, A bare_noise, Sums<A>& sums) const {
         const A before = sum * channel.scale + strength * bare_noise + channel.bias;
-        const A after = A(call.gain) * activate(act(), before, A(call.alpha)), clamp = A(call.clamp);
+        const A after = A(call.gain) * activate_by<kAct>(call.act, before, A(call.alpha)), clamp = A(call.clamp);
         A inner = A(0);
-        if (inside(after, clamp)) inner = gradient * channel.next * A(call.gain) * slope(act(), before, A(call.alpha));
+        if (inside(after, clamp))
+            inner = gradient * channel.next * A(call.gain) * slope_by<kAct>(call.act, before, A(call.alpha));
         sums.bias += inner;
         sums.scale += inner * sum;
         sums.next += gradient * limited(after, clamp);
         sums.strength += inner * bare_noise;
         return inner * channel.scale;
     }
-
-    V2S_BOTH int act() const { return kAct < 0 ? call.act : kAct; }
 };
 
 // A block takes one sample, up to 256 packs of channels, and a strip of the picture: thread = pack + width * group, and

@@ -14,9 +14,11 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 #define V2S_BOTH __host__ __device__ __forceinline__
+#define V2S_RARE __host__ __device__ __noinline__  // called, not copied to each place: compiles sooner
 #define V2S_UNROLL _Pragma("unroll")
 #else
 #define V2S_BOTH inline
+#define V2S_RARE inline
 #define V2S_UNROLL
 #endif
 

@@ -83,6 +83,9 @@ def _cuda():
         raise CannotBuild("this torch is built for ROCm, the native ops are CUDA")
     if torch.version.cuda is None:
         raise CannotBuild("this torch is a CPU build")
+    wanted = os.environ.get("TORCH_CUDA_ARCH_LIST", "")
+    if not wanted.strip() and not torch.cuda.is_available():
+        raise CannotBuild("there is no CUDA GPU (set TORCH_CUDA_ARCH_LIST to compile for one)")
     nvcc = find_nvcc()
     if nvcc is None:
         raise CannotBuild(f"there is no nvcc (install the CUDA {torch.version.cuda} toolkit or set CUDA_HOME)")
@@ -90,7 +93,7 @@ def _cuda():
         raise CannotBuild("there is no C++ compiler for nvcc to use (install g++)")
     version = _ask(nvcc, "--version")
     check_major(version, torch.version.cuda)
-    targets = choose_targets(os.environ.get("TORCH_CUDA_ARCH_LIST", ""), _known(nvcc), _capabilities)
+    targets = choose_targets(wanted, list_known(_ask(nvcc, "--list-gpu-arch")), _capabilities)
     flags = ("-O3", "-std=c++17", "-Xcompiler", "-fPIC", *(target.flag for target in targets))
     label = ", ".join(str(target) for target in targets)
     return Toolchain("cuda", (nvcc, *flags), (nvcc, "-shared", *flags[4:]), version, ".cu", label)
@@ -163,10 +166,6 @@ def _spell(known):
     return ", ".join(f"{number // 10}.{number % 10}" for number in sorted(known))
 
 
-def _known(nvcc):
-    return list_known(_ask(nvcc, "--list-gpu-arch"))
-
-
 def list_known(text: str) -> list[int]:
     """Return [75, 80, ..] from what nvcc --list-gpu-arch prints."""
     numbers = sorted(int(number) for number in re.findall(r"compute_(\d+)\b", text))
@@ -178,8 +177,6 @@ def list_known(text: str) -> list[int]:
 def _capabilities():
     import torch
 
-    if not torch.cuda.is_available():
-        raise CannotBuild("there is no CUDA GPU (set TORCH_CUDA_ARCH_LIST to compile for one)")
     return [torch.cuda.get_device_capability(index) for index in range(torch.cuda.device_count())]
 
 

@@ -186,7 +186,8 @@ template <class A, int WIDTH> struct LoadTile {
 template <class T, int UP, int DOWN, int TAPS, class Tail> struct FilterTiles {
     using A = typename Accumulator<T>::type;
     static constexpr int kOutX = 64, kOutY = kThreads * 4 / kOutX;  // 2 x 2 outputs a thread
-    static constexpr int kInX = ((kOutX - 1) * DOWN + TAPS - 1) / UP + 1, kInY = ((kOutY - 1) * DOWN + TAPS - 1) / UP + 1;
+    static constexpr int kInX = ((kOutX - 1) * DOWN + TAPS - 1) / UP + 1;
+    static constexpr int kInY = ((kOutY - 1) * DOWN + TAPS - 1) / UP + 1;
     struct Tile { A samples[kInY * kInX]; };
     UpfirdnCall call;
     Tail tail;
