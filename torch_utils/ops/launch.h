@@ -102,8 +102,28 @@ template <class T> struct Pack {
     alignas(16) T values[16 / sizeof(T)];
 };
 
-template <class T> V2S_BOTH Pack<T> load_pack(const T* from) { return *reinterpret_cast<const Pack<T>*>(from); }
-template <class T> V2S_BOTH void store_pack(T* to, const Pack<T>& pack) { *reinterpret_cast<Pack<T>*>(to) = pack; }
+#if defined(__CUDACC__)
+using Raw = uint4;  // what the compiler surely moves at once
+#else
+struct Raw { uint32_t x, y, z, w; };
+#endif
+
+template <class T> V2S_BOTH Pack<T> load_pack(const T* from) {
+    const Raw raw = *reinterpret_cast<const Raw*>(from);
+    Pack<T> pack;
+    memcpy(&pack, &raw, 16);
+    return pack;
+}
+
+template <class T> V2S_BOTH void store_pack(T* to, const Pack<T>& pack) {
+    Raw raw;
+    memcpy(&raw, &pack, 16);
+#if defined(__CUDA_ARCH__)
+    __stwb(reinterpret_cast<Raw*>(to), raw);  // an assignment comes out as 4 to 8 small stores in the filter kernels
+#else
+    *reinterpret_cast<Raw*>(to) = raw;
+#endif
+}
 
 V2S_BOTH bool aligned(const void* pointer) { return (reinterpret_cast<uintptr_t>(pointer) & 15u) == 0; }
 
