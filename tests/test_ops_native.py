@@ -130,6 +130,14 @@ def test_bias_lies_along_any_dimension_of_any_layout(dim, native_device):
     torch.testing.assert_close(bias_act(holes, act="relu"), bias_act_reference(holes, None, spec_of("relu")))
 
 
+def test_the_gradient_of_an_exact_bias_is_exact(native_device):
+    """Its sum over pixels is beyond the range of float16, in which the picture is."""
+    x = torch.full((1, 2, 300, 300), 3.0, dtype=torch.float16, device=native_device)
+    b = torch.zeros(2, device=native_device, requires_grad=True)
+    y = bias_act(x, b, act="linear")
+    assert torch.autograd.grad(y, b, torch.ones_like(y))[0].tolist() == [90000.0, 90000.0]
+
+
 def test_bias_act_of_memory_that_is_not_aligned(native_device):
     for skip, length in itertools.product((0, 1, 3), (1, 5, 16, 2049)):
         x = random(length + skip, device=native_device, dtype=torch.float32)[skip:]
@@ -292,3 +300,15 @@ def test_other_tensors_take_the_plain_way(native_device):
     assert bias_act(whole, act="linear").dtype == torch.int64
     meta = upfirdn2d(torch.empty(1, 2, 8, 8, device="meta"), FILTERS["1331"].to("meta"))
     assert meta.shape == (1, 2, 5, 5)
+
+
+def test_a_compiler_of_torch_gets_plain_torch(native_device):
+    """torch.compile and torch.export fuse plain operators; a call through ctypes would be a wall to them."""
+    f = FILTERS["1331"].to(native_device)
+
+    def layer(x):
+        return upfirdn2d(bias_act(x, act="lrelu"), f, up=2, padding=[2, 1])
+
+    x = random(1, 2, 4, 4, device=native_device, dtype=torch.float32)
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), layer(x))

@@ -184,7 +184,8 @@ def _bias_gradient(ctx, dx, b, index=1):
     if b is None or not ctx.needs_input_grad[index]:
         return None
     axes = [axis for axis in range(dx.ndim) if axis != ctx.spec.dim % dx.ndim]
-    return (dx.sum(axes) if axes else dx).to(b.dtype)
+    exact = torch.promote_types(dx.dtype, b.dtype)  # a sum over many pixels may leave the range of float16
+    return (dx.sum(axes, dtype=exact) if axes else dx).to(b.dtype)
 
 
 def _run(order, spec, x, *, saved=None, dy=None, b=None, overwrite=False):

@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <vector>
+
 #if defined(__CUDACC__)
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -166,9 +168,10 @@ template <class Kernel> const char* run(const Kernel& kernel, int64_t blocks, vo
 }
 
 template <class Kernel> const char* run_with_tile(const Kernel& kernel, int64_t blocks, void*) {
-    static typename Kernel::Tile tile;
+    std::vector<typename Kernel::Tile> tiles(1);
+    typename Kernel::Tile& tile = tiles[0];
     for (int64_t block = 0; block < blocks; ++block) {
-        memset(&tile, 0xff, sizeof tile);  // NaN wherever a thread forgets to fill
+        memset(static_cast<void*>(&tile), 0xff, sizeof tile);  // NaN wherever a thread forgets to fill
         for (int thread = 0; thread < kThreads; ++thread) kernel.fill(tile, uint32_t(block), uint32_t(thread));
         for (int thread = 0; thread < kThreads; ++thread) kernel.work(tile, uint32_t(block), uint32_t(thread));
     }

@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import math
 
 import torch
 
@@ -52,7 +53,7 @@ def usable(x, *others) -> bool:
 
     Not while torch compiles or exports (it fuses plain torch itself), not for other number types or tensor classes.
     """
-    if x.dtype not in KINDS or build.library(x.device.type) is None or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or x.dtype not in KINDS or build.library(x.device.type) is None:
         return False
     tensors = [x, *(other for other in others if other is not None)]
     return all(type(t) in (torch.Tensor, torch.nn.Parameter) and t.device == x.device and t.dtype in KINDS
@@ -61,7 +62,7 @@ def usable(x, *others) -> bool:
 
 def check_size(op: str, shape) -> None:
     """Raise ValueError when a picture of this shape has more elements than the kernels can count."""
-    count = functools.reduce(int.__mul__, map(int, shape), 1)
+    count = math.prod(shape)
     if count > MOST_ELEMENTS:
         raise ValueError(f"{op}: shape {list(shape)} has {count} elements; the native op allows {MOST_ELEMENTS}: "
                          "take a smaller batch, or V2S_OPS=ref")
