@@ -239,6 +239,21 @@ def test_every_kernel_gives_the_same_numbers(case, dtype, native_device):
         assert_near(y, wanted, dtype)
 
 
+@pytest.mark.parametrize("extra", [-1, 0, 1])
+def test_pictures_that_fill_tiles_and_pairs_just_so(extra, native_device):
+    """Tiles are 64 x 16; where the padding is odd, the first one begins a pixel before the picture."""
+    f = FILTERS["skew4"].to(native_device)
+    x = random(1, 2, 16, 32, device=native_device)
+    for layout, pad in itertools.product((CONTIGUOUS, LAST), (0, 1, 2, 3)):
+        path = "tiles" if layout is CONTIGUOUS else "packs"
+        for up, picture, pads in ((2, x[:, :, :8], [pad, 3 + extra - pad] * 2),
+                                  (1, x, [pad, 35 + extra - pad, pad, 3 - pad])):
+            case = (up, 1, pads, False, 1)
+            taken, y = path_taken(picture.contiguous(memory_format=layout), f, case, path)
+            assert taken == path and y.shape[2:] == (16 + extra * (up == 2), 64 + extra)
+            torch.testing.assert_close(y, plainly(upfirdn2d, picture, f, *case))
+
+
 @pytest.mark.parametrize("name", FILTERS)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_upfirdn2d_equals_its_reference(case, name, native_device):
