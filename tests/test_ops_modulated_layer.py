@@ -12,6 +12,7 @@ from torch_utils.ops.modulated_conv import modulated_conv2d
 from torch_utils.ops.modulated_layer import modulated_layer
 from torch_utils.ops.upfirdn2d import setup_filter
 from voice2style.generators.stylegan2 import Generator, GeneratorSettings
+from voice2style.layers import EqualizedConv2d
 
 FILTERS = {"1331": setup_filter([1, 3, 3, 1]), "121": setup_filter([1, 2, 1]),
            "long": setup_filter([1, 2, 5, 9, 9, 4, 2, 1])}
@@ -102,6 +103,27 @@ def test_a_generator_of_native_layers_draws_the_same(architecture, native_device
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(native, "usable", lambda *tensors: False)
             patch.setattr("voice2style.generators.stylegan2.usable", lambda *tensors: False)
+            patch.setattr("voice2style.layers.usable", lambda *tensors: False)
             wanted = path_lengths(noise_mode)
         for one, two in itertools.zip_longest(came, wanted):
             torch.testing.assert_close(one, two, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize(("factors", "activation"), [({"up": 2}, "lrelu"), ({"down": 2}, "lrelu"), ({}, "swish")])
+def test_a_convolution_leaves_its_bias_to_the_native_pass(factors, activation, native_device):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layer = EqualizedConv2d(3, 4, 3, activation=activation, conv_clamp=1.0, **factors).double().to(native_device)
+    layer.bias.data.uniform_(-1, 1)
+    x = random(2, 3, 6, 6).to(native_device)
+
+    def derivatives():
+        y = layer(x, gain=0.7)
+        return y, *torch.autograd.grad(y.square().sum(), (layer.weight, layer.bias))
+
+    came = derivatives()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "usable", lambda *tensors: False)
+        patch.setattr("voice2style.layers.usable", lambda *tensors: False)
+        wanted = derivatives()
+    torch.testing.assert_close(came, wanted, rtol=1e-9, atol=1e-9)
