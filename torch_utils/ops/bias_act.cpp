@@ -1,4 +1,4 @@
-// bias_act on the host: the same kernels as loops, for machines that have no GPU to test on.
+// bias_act: what Python calls. With a host compiler the kernels run as loops, for tests.
 #include "bias_act.h"
 
 extern "C" {

@@ -1,7 +1,2 @@
-// bias_act on a GPU.
-#include "bias_act.h"
-
-extern "C" {
-const char* v2s_bias_act(const BiasActCall* call, void* stream) { return v2s::bias_act(*call, stream); }
-int v2s_sizeof_bias_act() { return int(sizeof(BiasActCall)); }
-}
+// bias_act on a GPU: with nvcc, the same entry points launch the kernels (launch.h).
+#include "bias_act.cpp"

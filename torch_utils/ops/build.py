@@ -28,7 +28,7 @@ MODES = ("auto", "ref", "native")
 BUILD_SECONDS = 900  # a build that takes longer hangs
 SOURCES = Path(__file__).parent
 OPS = ("bias_act", "upfirdn2d", "fused")
-HEADERS = ("launch.h", *(f"{op}.h" for op in OPS))
+FILES = ("launch.h", *(op + suffix for op in OPS for suffix in (".h", ".cpp", ".cu")))  # a .cu includes its .cpp
 LIBRARY = "native.so"
 _loaded = {}  # device type -> ctypes.CDLL, or None where plain torch runs
 
@@ -121,7 +121,7 @@ def folder_of(tools) -> Path:
     import torch
 
     digest = hashlib.sha256()
-    for name in (*HEADERS, *(op + tools.suffix for op in OPS)):
+    for name in FILES:
         digest.update(name.encode() + (SOURCES / name).read_bytes())
     for word in (*tools.compile, *tools.link, tools.version, torch.__version__):
         digest.update(b"\0" + word.encode())
@@ -193,7 +193,7 @@ def _remember(folder, verdict):
 def _run(tools, ninja, work, log):
     """Returns None after a build of LIBRARY in work, or why there is none."""
     names = [op + tools.suffix for op in OPS]
-    for name in (*HEADERS, *names):
+    for name in FILES:
         shutil.copyfile(SOURCES / name, work / name)
     (work / "build.ninja").write_text(ninja_file(tools, names), encoding="utf-8")
     jobs = os.environ.get("MAX_JOBS", "")
@@ -228,7 +228,7 @@ def ninja_file(tools, names: list[str]) -> str:
     objects = " ".join(f"{name}.o" for name in names)
     lines = ["rule compile", f"  command = {words(tools.compile)} -c $in -o $out",
              "rule link", f"  command = {words(tools.link)} $in -o $out"]
-    lines += [f"build {name}.o: compile {name} | {' '.join(HEADERS)}" for name in names]
+    lines += [f"build {name}.o: compile {name}" for name in names]
     return "\n".join([*lines, f"build {LIBRARY}: link {objects}", f"default {LIBRARY}", ""])
 
 

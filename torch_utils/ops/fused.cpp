@@ -1,4 +1,4 @@
-// fused_layer and its backward pass on the host: the same kernels as loops, for machines that have no GPU to test on.
+// fused_layer and its backward pass: what Python calls. With a host compiler the kernels run as loops, for tests.
 #include "fused.h"
 
 extern "C" {

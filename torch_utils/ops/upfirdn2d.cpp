@@ -1,4 +1,4 @@
-// upfirdn2d on the host: the same kernels as loops, for machines that have no GPU to test on.
+// upfirdn2d: what Python calls. With a host compiler the kernels run as loops, for tests.
 #include "upfirdn2d.h"
 
 extern "C" {

@@ -1,12 +1,2 @@
-// upfirdn2d on a GPU.
-#include "upfirdn2d.h"
-
-extern "C" {
-const char* v2s_upfirdn2d(const UpfirdnCall* call, void* stream) { return v2s::upfirdn2d(*call, stream); }
-int v2s_upfirdn2d_path(const UpfirdnCall* call) {
-    v2s::Path path = v2s::kAny;
-    v2s::with_type(call->kind, v2s::PathOp{*call, &path});
-    return int(path);
-}
-int v2s_sizeof_upfirdn2d() { return int(sizeof(UpfirdnCall)); }
-}
+// upfirdn2d on a GPU: with nvcc, the same entry points launch the kernels (launch.h).
+#include "upfirdn2d.cpp"
