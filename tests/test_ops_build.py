@@ -281,6 +281,15 @@ def test_the_sources_lie_beside_the_module():
     assert there == set(build.FILES)
 
 
+def test_an_installation_without_the_sources(compiler, tmp_path, monkeypatch):
+    compiler()
+    monkeypatch.setattr(build, "SOURCES", tmp_path)
+    monkeypatch.setenv("V2S_OPS", "native")
+    with pytest.raises(CannotBuild, match="this installation lacks their sources .*launch.h"):
+        build.obtain("cpu")
+    assert "lacks their sources" in build.state("cpu")
+
+
 def compile_cuda(archs, monkeypatch):
     """Returns the library of the CUDA sources compiled for GPUs of these numbers; in the cache folder, as a user's."""
     nvcc = toolchain.find_nvcc()

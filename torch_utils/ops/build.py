@@ -121,8 +121,11 @@ def folder_of(tools) -> Path:
     import torch
 
     digest = hashlib.sha256()
-    for name in FILES:
-        digest.update(name.encode() + (SOURCES / name).read_bytes())
+    try:
+        for name in FILES:
+            digest.update(name.encode() + (SOURCES / name).read_bytes())
+    except OSError as error:
+        raise CannotBuild(f"this installation lacks their sources ({error.filename})") from error
     for word in (*tools.compile, *tools.link, tools.version, torch.__version__):
         digest.update(b"\0" + word.encode())
     return builds_dir() / f"{tools.device_type}-{digest.hexdigest()[:16]}"
