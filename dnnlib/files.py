@@ -56,6 +56,12 @@ def cache_dir(*parts):
     return pathlib.Path(root, *parts)
 
 
+def builds_dir():
+    """Returns the folder of compiled ops, in $TORCH_EXTENSIONS_DIR or the cache folder; it need not exist yet."""
+    root = os.environ.get("TORCH_EXTENSIONS_DIR")
+    return pathlib.Path(root, "voice2style") if root else cache_dir("native_ops")
+
+
 def fetch(source, *, sha256=None):
     """Returns the local path of a path, file:// or http(s):// source; downloads are cached by the URL's md5.
 

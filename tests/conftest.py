@@ -92,3 +92,26 @@ def voice(tmp_path):
         return path
 
     return write
+
+
+def native_devices():
+    """Returns the names of the devices on which native ops can be held against their references."""
+    import torch
+
+    return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+
+
+@pytest.fixture(params=native_devices())
+def native_device(request, monkeypatch):
+    """A torch.device on which every op is native: on the CPU the kernels run as loops; a GPU where there is one."""
+    import torch
+
+    from torch_utils.ops import build
+
+    monkeypatch.setenv("V2S_OPS", "native")
+    build.forget()
+    if request.param == "cpu" and "plain torch" in build.state("cpu"):
+        pytest.skip(f"native ops cannot be built here: {build.state('cpu')}")
+    yield torch.device(request.param)
+    monkeypatch.undo()
+    build.forget()

@@ -11,7 +11,7 @@ import pathlib
 import platform
 import shutil
 
-from dnnlib.files import cache_dir, sha256_file
+from dnnlib.files import builds_dir, cache_dir, sha256_file
 
 PACKAGES = {  # distribution -> (import name, what it is for, whether drawing a face for a voice needs it)
     "torch": ("torch", "the networks", True),
@@ -36,6 +36,7 @@ EXTRAS = {  # extra -> ({distribution: import name}, what does not work without 
     "web": ({"flask": "flask"}, "the browser page"),
     "face": ({"opencv-python-headless": "cv2"}, "finding faces in photographs"),
 }
+OPS_MACHINERY = ("build", "native", "toolchain")  # files beside the operators that are none
 LEAST_TORCH = (2, 11)
 
 
@@ -95,11 +96,12 @@ def examine():
     torch = _import_torch(report)
     report.sections["devices"] = _devices(torch, report)
     report.sections["compilers"] = compilers = _compilers()
-    report.sections["operators"] = _operators(compilers, report)
+    untried = {"state": "not tried without torch"}
+    report.sections["operators"] = untried if torch is None else _operators(compilers, report)
     report.sections["caches"] = _caches()
     report.sections["metric_weights"] = {weights.name: _weights_state(weights, report) for weights in METRIC_WEIGHTS}
     report.sections["audio"] = _audio(report)
-    report.sections["demo_model"] = _demo_model(report) if torch is not None else {"state": "not tried without torch"}
+    report.sections["demo_model"] = untried if torch is None else _demo_model(report)
     return report
 
 
@@ -213,20 +215,23 @@ def _operators(compilers, report):
     import torch_utils.ops
 
     folder = pathlib.Path(torch_utils.ops.__file__).parent
-    plain = sorted(path.stem for path in folder.glob("*.py") if path.stem not in ("__init__", "build"))
+    plain = sorted(path.stem for path in folder.glob("*.py") if path.stem not in ("__init__", *OPS_MACHINERY))
     native = sorted({path.stem for suffix in ("cpp", "cu") for path in folder.glob(f"*.{suffix}")})
     if not native:
         return {"plain PyTorch operators in use": plain, "native ops": "not part of this version, no compiler needed"}
     if lacking := [what for what in ("c++", "ninja") if compilers[what] == "not found"]:
-        report.lacks.append((f"native ops cannot be built: {' and '.join(lacking)} not found; the plain ones are used",
-                             f"install {' and '.join(lacking)}"))
-    return {"plain PyTorch operators": plain, "native sources": native}
+        report.lacks.append((f"native ops cannot be built: {' and '.join(lacking)} not found; the plain ones are used "
+                             "(matters on a CUDA GPU)", f"install {' and '.join(lacking)}"))
+    from torch_utils.ops import build
+
+    return {"plain PyTorch operators": plain, "native sources": native, "on a CUDA GPU": build.state("cuda"),
+            "on the CPU": build.state("cpu")}
 
 
 def _caches():
     folders = {
         "downloads ($DNNLIB_CACHE_DIR)": cache_dir(),
-        "built ops ($TORCH_EXTENSIONS_DIR)": _folder("TORCH_EXTENSIONS_DIR", "torch_extensions"),
+        "built ops ($TORCH_EXTENSIONS_DIR)": builds_dir(),
         "torch ($TORCH_HOME)": torch_home(),
     }
     return {what: f"{path}, {_size(path)}" for what, path in folders.items()}

@@ -7,6 +7,7 @@ from torch import nn
 
 from torch_utils.ops import autocast_off
 from torch_utils.ops.bias_act import ACTIVATIONS, bias_act
+from torch_utils.ops.native import usable
 from torch_utils.ops.resample import conv2d_resample
 from torch_utils.ops.upfirdn2d import setup_filter
 
@@ -54,11 +55,15 @@ class EqualizedConv2d(nn.Module):
 
     def forward(self, x, gain=1.0):  # [N, num_in, H, W] -> [N, num_out, H*up/down, W*up/down]
         early, late = split_gain(self.activation, gain)
+        bias, bias_after = self.bias, None
+        if usable(x, self.weight):  # the native bias_act does all in one pass, a library's convolution needs one more
+            early, late, bias, bias_after = 1.0, early * late, None, self.bias
         weight = (self.weight * (self.weight_gain * early)).to(x.dtype)
-        bias = None if self.bias is None else (self.bias if early == 1 else self.bias * early).to(x.dtype)
+        bias = None if bias is None else (bias if early == 1 else bias * early).to(x.dtype)
         x = conv2d_resample(x, weight, self.resample_filter, up=self.up, down=self.down, padding=self.padding,
                             flip_weight=self.up == 1, bias=bias)
-        return bias_act(x, act=self.activation, gain=late, clamp=scaled(self.conv_clamp, gain), overwrite=True)
+        return bias_act(x, bias_after, act=self.activation, gain=late, clamp=scaled(self.conv_clamp, gain),
+                        overwrite=True)
 
 
 def hold(module, name, tensor, trainable):

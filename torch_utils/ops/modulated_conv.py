@@ -23,7 +23,7 @@ def modulated_conv2d(x, weight, styles, noise=None, up=1, down=1, padding=0, res
     """
     _check(x, weight, styles)
     if x.dtype == torch.float16 and demodulate:
-        weight, styles = _tame(weight, styles)
+        weight, styles = tame(weight, styles)
     resampling = {"f": resample_filter, "up": up, "down": down, "padding": padding, "flip_weight": flip_weight}
     if weight.shape[2:] == (1, 1) and up == down == 1 and padding == 0:
         return _add(_pointwise(x, _sample_weights(weight, styles, demodulate, gain, epsilon)), noise)
@@ -59,7 +59,7 @@ def _pointwise(x, w):  # [N, I, H, W], [N, O, I, 1, 1] -> [N, O, H, W]
     return (w @ x.flatten(2)).reshape(n, -1, height, width)
 
 
-def _tame(weight, styles):
+def tame(weight, styles):
     """Return weight and styles scaled so that half precision cannot overflow; demodulation cancels the scales."""
     fan_in = weight[0].numel()
     weight = weight / (weight.abs().amax([1, 2, 3], keepdim=True) * math.sqrt(fan_in))

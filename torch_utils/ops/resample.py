@@ -27,7 +27,7 @@ def conv2d_resample(x, w, f=None, up=1, down=1, padding=0, groups=1, flip_weight
     elif min(pad) < 0:
         x = _enlarge_then_convolve(x, w, f, up, pad, groups, flip_weight, flip_filter)
     else:  # zero insertion, filter, convolution = zero insertion, convolution (a transposed one), filter
-        x = _conv_up(x, w, up, groups, flip_weight)
+        x = conv_up(x, w, up, groups, flip_weight)
         rest = (pad[0] - kw + 1, pad[1] - kw + up, pad[2] - kh + 1, pad[3] - kh + up)
         x = upfirdn2d(x, f, padding=rest, gain=up**2, flip_filter=flip_filter)
     if down > 1:
@@ -72,7 +72,8 @@ def _conv(x, w, *, stride=1, pad=(0, 0, 0, 0), groups=1, flip_weight=True, bias=
     return F.conv2d(x, w, bias, stride=stride, padding=(y0, x0), groups=groups)
 
 
-def _conv_up(x, w, up, groups, flip_weight):  # [N, I, H, W] -> [N, O, (H-1)*up + kh, (W-1)*up + kw]
+def conv_up(x, w, up, groups, flip_weight):  # [N, I, H, W] -> [N, O, (H-1)*up + kh, (W-1)*up + kw]
+    """Return x with up - 1 zeros between its samples, fully convolved with w (flip_weight: correlated)."""
     if flip_weight:
         w = w.flip(2, 3)
     if groups == 1:

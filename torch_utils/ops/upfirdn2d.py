@@ -1,11 +1,14 @@
-"""Resample pictures: insert zeros, pad or crop, filter with a small FIR kernel, keep every n-th sample."""
+"""Resample pictures: insert zeros, pad or crop, filter with a small FIR kernel, keep every n-th sample.
+
+In plain torch and native (upfirdn2d.h); the plain form is the reference of the native one.
+"""
 
 from typing import NamedTuple
 
 import torch
 from torch.nn import functional as F
 
-from torch_utils.ops import autocast_off
+from torch_utils.ops import autocast_off, native
 
 
 def setup_filter(f, device=None, normalize=True, flip_filter=False, gain=1, separable=None):
@@ -116,7 +119,7 @@ def _sum4(padding, extra):
     return tuple(a + b for a, b in zip(pad4(padding), extra, strict=True))
 
 
-class _Plan(NamedTuple):
+class Plan(NamedTuple):
     """Factors and pads of one pass; x first, as everywhere in this file."""
 
     up: tuple[int, int]
@@ -125,18 +128,38 @@ class _Plan(NamedTuple):
 
 
 def _apply(x, f, up, down, pad, flip_filter, gain):
-    """One pass with a 2-D filter f, here turned into the kernel of a correlation in x's dtype."""
-    plan = _Plan(up, down, pad)
-    for axis, size in ((0, x.shape[3]), (1, x.shape[2])):
-        room = size * up[axis] + pad[2 * axis] + pad[2 * axis + 1] - f.shape[1 - axis]
-        if room < 0:
-            raise ValueError(f"picture of shape {list(x.shape)} with padding {list(pad)} is smaller than "
-                             f"the filter {list(f.shape)}; nothing would be left")
+    """One pass with a 2-D filter f, native or in plain torch."""
+    plan = Plan(up, down, pad)
+    _check_room(x, f, plan)
+    differentiate = torch.is_grad_enabled() and x.requires_grad
+    if native.usable(x, f):
+        f = f.detach()
+        return _NativePass.apply(x, f, plan, flip_filter, gain) if differentiate else run_native(
+            x, f, plan, flip_filter, gain)
     kernel = f.detach().to(torch.promote_types(x.dtype, torch.float32)) * gain
-    kernel = (kernel if flip_filter else kernel.flip(0, 1)).to(x.dtype)
-    if torch.is_grad_enabled() and x.requires_grad:
-        return _Pass.apply(x, kernel, plan)
-    return _run(x, kernel, plan)
+    kernel = (kernel if flip_filter else kernel.flip(0, 1)).to(x.dtype)  # that of a correlation
+    return _Pass.apply(x, kernel, plan) if differentiate else _run(x, kernel, plan)
+
+
+def _check_room(x, f, plan):
+    for axis, size in ((0, x.shape[3]), (1, x.shape[2])):
+        if size * plan.up[axis] + plan.pad[2 * axis] + plan.pad[2 * axis + 1] < f.shape[1 - axis]:
+            raise ValueError(f"picture of shape {list(x.shape)} with padding {list(plan.pad)} is smaller than "
+                             f"the filter {list(f.shape)}; nothing would be left")
+
+
+def plan_of(padding):
+    """Return the plan of a pass that only pads by (x0, x1, y0, y1), crops and filters."""
+    return Plan((1, 1), (1, 1), padding)
+
+
+def adjoint_of(plan, size, out, taps):
+    """Return the plan of the pass that carries a gradient of the result (x and y sizes out) back to the picture."""
+    back = []
+    for axis in (0, 1):
+        p0 = plan.pad[2 * axis]
+        back += [taps[axis] - p0 - 1, size[axis] * plan.up[axis] - out[axis] * plan.down[axis] + p0 - plan.up[axis] + 1]
+    return Plan(plan.down, plan.up, tuple(back))
 
 
 class _Pass(torch.autograd.Function):
@@ -151,16 +174,55 @@ class _Pass(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dy):
         (kernel,) = ctx.saved_tensors
-        up, down, pad = ctx.plan
         out, taps = (dy.shape[3], dy.shape[2]), (kernel.shape[1], kernel.shape[0])
-        back = []
-        for axis in (0, 1):
-            p0 = pad[2 * axis]
-            back += [taps[axis] - p0 - 1, ctx.size[axis] * up[axis] - out[axis] * down[axis] + p0 - up[axis] + 1]
-        plan, kernel = _Plan(down, up, tuple(back)), kernel.flip(0, 1)
+        plan, kernel = adjoint_of(ctx.plan, ctx.size, out, taps), kernel.flip(0, 1)
         if torch.is_grad_enabled() and dy.requires_grad:
             return _Pass.apply(dy, kernel, plan), None, None
         return _run(dy, kernel, plan), None, None
+
+
+class _NativePass(torch.autograd.Function):
+    """The native pass; its adjoint is again one, with the filter turned around by a flag."""
+
+    @staticmethod
+    def forward(ctx, x, f, plan, flip_filter, gain):
+        ctx.save_for_backward(f)
+        ctx.plan, ctx.size, ctx.flip_filter, ctx.gain = plan, (x.shape[3], x.shape[2]), flip_filter, gain
+        return run_native(x, f, plan, flip_filter, gain)
+
+    @staticmethod
+    def backward(ctx, dy):
+        (f,) = ctx.saved_tensors
+        plan = adjoint_of(ctx.plan, ctx.size, (dy.shape[3], dy.shape[2]), (f.shape[1], f.shape[0]))
+        step = _NativePass.apply if torch.is_grad_enabled() and dy.requires_grad else run_native
+        return step(dy, f, plan, not ctx.flip_filter, ctx.gain), None, None, None, None
+
+
+def run_native(x, f, plan, flip_filter, gain, path="best"):
+    """Return the pass by the native op; path names the kernel that is to be used if it can (native.PATHS)."""
+    call, y = fill_call(x, f, plan, flip_filter, gain, path)
+    native.call("upfirdn2d", call, x.device)
+    return y
+
+
+def fill_call(x, f, plan, flip_filter, gain, path="best"):
+    """Return the struct of a native pass and the tensor that it will fill, laid out in memory as x."""
+    up, down, pad = plan
+    taps = (f.shape[1], f.shape[0])
+    width, height = ((size * up[axis] + pad[2 * axis] + pad[2 * axis + 1] - taps[axis]) // down[axis] + 1
+                     for axis, size in ((0, x.shape[3]), (1, x.shape[2])))
+    shape = (*x.shape[:2], height, width)
+    for size in (x.shape, shape):
+        native.check_size("upfirdn2d", size)
+    memory_format = torch.channels_last if is_channels_last(x) else torch.contiguous_format
+    y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format)
+    f = f.contiguous()
+    call = native.UpfirdnCall(
+        native.pointer(x), native.pointer(f), native.pointer(y), *x.stride(), *y.stride(), gain, *x.shape, height,
+        width, *up[::-1], *down[::-1], pad[2], pad[0], *f.shape, bool(flip_filter), native.KINDS[x.dtype],
+        native.KINDS[f.dtype], native.PATHS[path])
+    call.keep = f  # alive until the call is done
+    return call, y
 
 
 def _run(x, kernel, plan):

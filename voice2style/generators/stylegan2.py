@@ -9,8 +9,10 @@ import math
 import torch
 from torch import nn
 
-from torch_utils.ops.bias_act import bias_act
+from torch_utils.ops.bias_act import ACTIVATIONS, bias_act
 from torch_utils.ops.modulated_conv import EPSILON, modulated_conv2d
+from torch_utils.ops.modulated_layer import modulated_layer
+from torch_utils.ops.native import usable
 from torch_utils.ops.upfirdn2d import setup_filter, upsample2d
 from voice2style.layers import (
     DEFAULT_FILTER,
@@ -99,12 +101,21 @@ class SynthesisLayer(nn.Module):
             self.noise_strength = nn.Parameter(torch.zeros([]))
 
     def forward(self, x, w, noise, gain=1.0):  # [N, I, H, W], [N, D] -> [N, O, H*up, W*up]
+        if usable(x, self.weight):
+            return self.native(x, self.affine(w), noise, gain)
         early, late = split_gain(self.activation, gain)
         y = modulated_conv2d(x, self.weight, self.affine(w), noise.of(self, early), up=self.up, padding=1, gain=early,
                              resample_filter=self.resample_filter, flip_weight=self.up == 1, fused=self._fuse(x),
                              epsilon=self.epsilon)
         bias = self.bias if early == 1 else self.bias * early
         return bias_act(y, bias, act=self.activation, gain=late, clamp=scaled(self.conv_clamp, gain))
+
+    def native(self, x, styles, noise, gain=1.0, *, modulated=False, next_styles=None):
+        """Return the same by native ops, times next_styles; modulated: x is multiplied by the styles already."""
+        return modulated_layer(x, self.weight, styles, up=self.up, resample_filter=self.resample_filter,
+                               noise=noise.of(self, 1.0), bias=self.bias, act=self.activation,
+                               gain=ACTIVATIONS[self.activation].gain * gain, clamp=scaled(self.conv_clamp, gain),
+                               epsilon=self.epsilon, modulated=modulated, next_styles=next_styles)
 
     def _fuse(self, x):
         """One picture without gradients: modulate whichever is smaller, the weights or the picture."""
@@ -169,9 +180,15 @@ class SynthesisBlock(nn.Module):
 
     def _grow(self, x, w0, w1, noise):
         if self.architecture != "resnet":
-            return self.conv1(self.conv0(x, w0, noise), w1, noise)
-        y = self.skip(x, gain=math.sqrt(0.5))
-        return y + self.conv1(self.conv0(x, w0, noise), w1, noise, gain=math.sqrt(0.5))
+            return self._both(x, w0, w1, noise)
+        return self.skip(x, gain=math.sqrt(0.5)) + self._both(x, w0, w1, noise, gain=math.sqrt(0.5))
+
+    def _both(self, x, w0, w1, noise, gain=1.0):
+        if not usable(x, self.conv0.weight):
+            return self.conv1(self.conv0(x, w0, noise), w1, noise, gain)
+        styles = self.conv1.affine(w1)  # conv0 multiplies its result by them as it writes it
+        x = self.conv0.native(x, self.conv0.affine(w0), noise, next_styles=styles)
+        return self.conv1.native(x, styles, noise, gain, modulated=True)
 
 
 def _at(x, dtype):

@@ -1,0 +1,172 @@
+"""The tail of a synthesis layer in one pass: filter, demodulation, noise, bias, activation, clamp, next modulation.
+
+In plain torch and native (fused.h). The native backward pass is one kernel too, plus the adjoint of the filter; where a
+gradient of the gradient is wanted, the steps are gone through again one by one, each differentiable by itself.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from torch_utils.ops import native
+from torch_utils.ops.bias_act import ACTIVATIONS, NUMBERS, bias_act, check_activation
+from torch_utils.ops.upfirdn2d import adjoint_of, check_input, fill_call, pad4, plan_of, run_native, upfirdn2d
+
+
+class Tail(NamedTuple):
+    """The numbers of one call that are no tensors; alpha and gain are filled in, clamp None is no clamping."""
+
+    padding: tuple[int, int, int, int]
+    flip_filter: bool
+    filter_gain: float
+    act: str
+    alpha: float
+    gain: float
+    clamp: float | None
+
+
+def fused_layer(x, f=None, *, padding=0, flip_filter=False, filter_gain=1.0, scale=None, noise=None, strength=None,
+                bias=None, act="lrelu", alpha=None, gain=None, clamp=None, next_scale=None):
+    """Return next_scale * clamp(gain * act(scale * fir(x) + strength * noise + bias)), [N, C, H', W'] in x's dtype.
+
+    x: [N, C, H, W], what the convolution gave. f, padding, flip_filter, filter_gain: as upfirdn2d; f None and padding 0
+    leave the picture as it is. scale, next_scale: [N, C], the demodulation of this layer and the styles of the next.
+    noise: [H', W'] or [N, 1, H', W']; strength: one number as a tensor, None is 1. bias: [C]. act, alpha, gain, clamp:
+    as bias_act. The small tensors may be float32 beside 16-bit pictures. None leaves a step out. Differentiable in all
+    tensors but f, twice and more.
+    """
+    check_activation(act)
+    if clamp is not None and clamp < 0:
+        raise ValueError(f"fused_layer: clamp is {clamp}; allowed: None (off) or a limit >= 0")
+    spec = ACTIVATIONS[act]
+    tail = Tail(pad4(padding), flip_filter, float(filter_gain), act, spec.alpha if alpha is None else float(alpha),
+                spec.gain if gain is None else float(gain), None if clamp is None else float(clamp))
+    _check(x, f, tail.padding, scale, noise, strength, bias, next_scale)
+    tensors = (scale, noise, strength, bias, next_scale)
+    if not native.usable(x, f, *tensors):
+        return fused_layer_reference(x, f, *tensors, tail)
+    if f is not None and f.ndim == 1:  # two passes; the second could be fused, but long filters have no such layer
+        x, f = upfirdn2d(x, f, padding=tail.padding, flip_filter=flip_filter, gain=filter_gain), None
+        tail = tail._replace(padding=(0, 0, 0, 0), filter_gain=1.0)
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *tensors)):
+        return _Fused.apply(x, f, *tensors, tail)
+    return _run(x, f, *tensors, tail)
+
+
+def fused_layer_reference(x, f, scale, noise, strength, bias, next_scale, tail):
+    """Return what fused_layer promises, step after step: the definition, and what runs where nothing native does."""
+    if f is not None or any(tail.padding) or tail.filter_gain != 1:
+        x = upfirdn2d(x, f, padding=tail.padding, flip_filter=tail.flip_filter, gain=tail.filter_gain)
+    if scale is not None:
+        x = x * scale.to(x.dtype)[:, :, None, None]
+    if noise is not None:
+        x = x + (noise if strength is None else noise * strength).to(x.dtype)
+    x = bias_act(x, bias, act=tail.act, alpha=tail.alpha, gain=tail.gain, clamp=tail.clamp)
+    return x if next_scale is None else x * next_scale.to(x.dtype)[:, :, None, None]
+
+
+def _check(x, f, padding, scale, noise, strength, bias, next_scale):
+    height, width = _out_size(check_input(x, f), x, padding)
+    n, channels = x.shape[:2]
+    for name, value, allowed in (("scale", scale, [[n, channels]]), ("next_scale", next_scale, [[n, channels]]),
+                                 ("bias", bias, [[channels]]), ("strength", strength, [[], [1]]),
+                                 ("noise", noise, [[height, width], [n, 1, height, width], [1, 1, height, width]])):
+        if value is not None and list(value.shape) not in allowed:
+            raise ValueError(f"fused_layer: {name} of shape {list(value.shape)}; allowed for pictures {list(x.shape)}: "
+                             f"{' or '.join(map(str, allowed))}")
+    if strength is not None and noise is None:
+        raise ValueError("fused_layer: a strength without a noise; give both, or the noise alone")
+
+
+def _out_size(f, x, padding):  # -> (H', W'); upfirdn2d refuses what is not positive
+    x0, x1, y0, y1 = padding
+    return x.shape[2] + y0 + y1 - f.shape[0] + 1, x.shape[3] + x0 + x1 - f.shape[-1] + 1
+
+
+class _Fused(torch.autograd.Function):
+    """The op; keeps x and the small tensors and computes anew what lies between."""
+
+    @staticmethod
+    def forward(ctx, x, f, scale, noise, strength, bias, next_scale, tail):
+        ctx.tail = tail
+        ctx.save_for_backward(x, f, scale, noise, strength, bias, next_scale)
+        return _run(x, f, scale, noise, strength, bias, next_scale, tail)
+
+    @staticmethod
+    def backward(ctx, dy):
+        wanted = ctx.needs_input_grad[:7]
+        found = None
+        if not torch.is_grad_enabled() and not wanted[3]:  # no gradient of this gradient, none of the noise
+            found = _run_back(dy, *ctx.saved_tensors, ctx.tail)
+        if found is None:
+            found = _go_back_by_steps(dy, ctx.saved_tensors, wanted, ctx.tail)
+        return *(gradient if want else None for gradient, want in zip(found, wanted, strict=True)), None
+
+
+def _go_back_by_steps(dy, tensors, wanted, tail):
+    """The gradients by way of the reference, whose steps can be differentiated again."""
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        # Aliases: one of the tensors may depend on another, and each gradient is to be the partial one.
+        leaves = [t.view_as(t) if again and want else t if t is None else t.detach().requires_grad_(want)
+                  for t, want in zip(tensors, wanted, strict=True)]
+        y = fused_layer_reference(*leaves, tail)
+        asked = [leaf for leaf, want in zip(leaves, wanted, strict=True) if want]
+        gradients = iter(torch.autograd.grad(y, asked, dy, create_graph=again))
+    return [next(gradients) if want else None for want in wanted]
+
+
+def _fill(x, f, scale, noise, strength, bias, next_scale, tail):
+    """Returns the struct of a native call, the tensor that it will fill, and what must live until it is done."""
+    plan, kernel = plan_of(tail.padding), _one(x) if f is None else f
+    filter_call, y = fill_call(x, kernel, plan, tail.flip_filter, tail.filter_gain)
+    if f is None:
+        filter_call.filter = None
+    small = [None if t is None else t.detach().contiguous() for t in (scale, noise, strength, bias, next_scale)]
+    noise = small[1]
+    stride = 0 if noise is None or noise.ndim == 2 or len(noise) == 1 else y.shape[2] * y.shape[3]
+    tail_call = native.TailCall(*map(native.pointer, small), stride, tail.alpha, tail.gain,
+                                -1.0 if tail.clamp is None else tail.clamp, *map(native.kind_of, small),
+                                NUMBERS[tail.act])
+    return native.FusedCall(filter_call, tail_call), y, (filter_call.keep, *small)
+
+
+def _one(x):
+    return torch.empty([1, 1], dtype=torch.float32, device=x.device)  # for its shape, never read
+
+
+def _run(x, f, scale, noise, strength, bias, next_scale, tail):
+    call, y, keep = _fill(x, f, scale, noise, strength, bias, next_scale, tail)
+    native.call("fused_layer", call, x.device)
+    del keep
+    return y
+
+
+def _run_back(dy, x, f, scale, noise, strength, bias, next_scale, tail):
+    """The gradients of x, f (None), scale, noise (None), strength, bias, next_scale; None where no kernel fits."""
+    fused, inner, keep = _fill(x, f, scale, noise, strength, bias, next_scale, tail)
+    dy = native.laid_out_as(dy, inner)
+    call = native.FusedBackCall(fused, native.pointer(dy))
+    strips = native.count_strips(call, x.device)
+    if not strips or dy.data_ptr() % 16:
+        return None
+    sums = torch.empty([len(x), strips, 4, x.shape[1]], dtype=torch.promote_types(x.dtype, torch.float32),
+                       device=x.device)
+    call.sums = native.pointer(sums)
+    native.call("fused_back", call, x.device)
+    del keep
+    sums = sums.sum(1)  # [N, 4, C], see FusedBackCall
+    dx = inner
+    if f is not None or any(tail.padding):
+        plan = plan_of(tail.padding)
+        f = torch.ones_like(_one(x)) if f is None else f
+        back = adjoint_of(plan, (x.shape[3], x.shape[2]), (dy.shape[3], dy.shape[2]), (f.shape[1], f.shape[0]))
+        dx = run_native(inner, f, back, not tail.flip_filter, tail.filter_gain)
+    elif tail.filter_gain != 1:
+        dx = inner * tail.filter_gain
+    return (dx, None, _as(sums[:, 1], scale), None, _as(sums[:, 3].sum(), strength), _as(sums[:, 0].sum(0), bias),
+            _as(sums[:, 2], next_scale))
+
+
+def _as(gradient, tensor):
+    return None if tensor is None else gradient.to(tensor.dtype).reshape(tensor.shape)
