@@ -9,14 +9,14 @@ import torch
 from torch.nn import functional as F
 
 from torch_utils.ops.bias_act import bias_act
-from torch_utils.ops.upfirdn2d import upsample2d
+from torch_utils.ops.upfirdn2d import filter_size, upfirdn2d, upsample2d
 from voice2style.generators.stylegan2 import NOISE_MODES, Noise
 from voice2style.layers import scaled, split_gain
 
 PRECISIONS = ("fp32", "bf16")
 _FULL_PRECISION_UP_TO = 32  # pixels: smaller blocks are cheap, and errors made there are seen everywhere
-_WHOLE_BATCH_BELOW = 1 << 20  # activations of a sample; larger blocks run one picture at a time, which keeps caches warm
-_WEIGHTS_PER_ACTIVATION = 4  # modulating a weight (also squared, laid out anew) costs about four activations
+_WHOLE_BATCH_BELOW = 1 << 20  # activations of a sample; larger blocks draw one picture at a time, in less memory
+_WEIGHTS_PER_ACTIVATION = 4  # modulating one weight costs about as much as scaling four activations
 
 
 class FastSynthesis:
@@ -81,7 +81,7 @@ class _Block:
         self.filter = block.resample_filter
         self.const = self.skip = self.torgb = None
         if hasattr(block, "const"):
-            self.const, self.layers = block.const.detach()[None], [_Layer(block.conv1, dtype, row)]
+            self.const, self.layers = block.const.detach().clone()[None], [_Layer(block.conv1, dtype, row)]
         else:
             gain = math.sqrt(0.5) if self.resnet else 1.0
             self.layers = [_Layer(block.conv0, dtype, row), _Layer(block.conv1, dtype, row + 1, gain)]
@@ -120,13 +120,13 @@ class _Layer:
         self.affine = _Affine(layer.affine)
         weight = layer.weight.detach()
         self.squares, self.epsilon = weight.square().sum([2, 3]).t().contiguous(), layer.epsilon  # [I, O]
-        self.weight = _laid(weight.transpose(0, 1) if self.up else weight)
-        self.shared = self.weight.to(dtype)
+        weight = _laid(weight.transpose(0, 1) if self.up else weight).clone()
+        self.shared = weight.to(dtype)
         self.bias = layer.bias.detach() * self.early
-        # Turned around: upfirdn2d convolves, the library correlates. 4 makes up for the zeros in between.
-        self.kernel = layer.resample_filter.flip(*range(layer.resample_filter.ndim)) * 4 if self.up else None
+        self.kernel = _correlation_kernel(layer.resample_filter)
         size = layer.weight.shape[0] * math.prod(layer.shape)
         self.modulates_weights = _WEIGHTS_PER_ACTIVATION * weight.numel() < size
+        self.weight = weight if self.modulates_weights else None  # float32, of which bfloat16 ones are made each time
         self.noise_const = None
         if hasattr(layer, "noise_strength"):
             self.noise_const = layer.noise_const.detach() * (layer.noise_strength * self.early)
@@ -175,23 +175,19 @@ class _Layer:
         return torch.addcmul(rest, y, scale.to(self.dtype)[:, :, None, None], out=y)
 
     def _filter(self, y, scale=None, bias=None):
-        """Return y through the low-pass, a channel times its scale, plus its bias: one depthwise convolution."""
-        channels, kernel = y.shape[1], self.kernel
-        if kernel.ndim == 1:  # separable: one pass along each side; the gain of 4 sits in the first
-            y = F.conv2d(y, (kernel[None, :]).to(y.dtype).expand(channels, 1, 1, -1).contiguous(),
-                         padding=(0, self._pad(kernel)), groups=channels)
-            kernel = (kernel / 4)[:, None]
-            weight, padding = kernel.expand(channels, 1, -1, 1), (self._pad(kernel[:, 0]), 0)
-        else:
-            weight, padding = kernel.expand(channels, 1, *kernel.shape), (self._pad(kernel[:, 0]), self._pad(kernel[0]))
-        if scale is not None:
-            weight = weight * scale.reshape(-1, 1, 1, 1)
-        return F.conv2d(y, weight.to(y.dtype).contiguous(), bias, padding=padding, groups=channels)
-
-    @staticmethod
-    def _pad(taps):
-        """Return the padding that takes 2 H + 1 to 2 H; even filters only, the others are refused at freezing."""
-        return len(taps) // 2 - 1
+        """Return y, 2 H + 1 wide, through the low-pass, 2 H wide, each channel times its scale, plus its bias."""
+        channels, sides = y.shape[1], self.kernel.shape
+        if len(sides) == 2 and sides[0] % 2 == sides[1] % 2 == 0:  # scale and bias cost nothing in this form
+            weight = self.kernel.expand(channels, 1, *sides)
+            weight = weight if scale is None else weight * scale.reshape(-1, 1, 1, 1)
+            padding = (sides[0] // 2 - 1, sides[1] // 2 - 1)
+            return F.conv2d(y, weight.to(y.dtype).contiguous(), bias, padding=padding, groups=channels)
+        fw, fh = filter_size(self.kernel)
+        pad = ((fw + 1) // 2 - 1, (fw - 2) // 2, (fh + 1) // 2 - 1, (fh - 2) // 2)
+        y = upfirdn2d(y, self.kernel, padding=pad, flip_filter=True)
+        if scale is None:
+            return y
+        return torch.addcmul(bias[:, None, None], y, scale.to(y.dtype)[:, :, None, None])
 
 
 class _ToRGB:
@@ -199,7 +195,7 @@ class _ToRGB:
 
     def __init__(self, layer, row):
         self.row, self.clamp, self.affine = row, layer.conv_clamp, _Affine(layer.affine, layer.weight_gain)
-        self.weight, self.bias = layer.weight.detach().flatten(1), layer.bias.detach()
+        self.weight, self.bias = layer.weight.detach().flatten(1).clone(), layer.bias.detach().clone()
 
     def __call__(self, x, w):  # [N, C, H, W], [N, D] -> [N, img_channels, H, W] float32
         weight = (self.weight * self.affine(w)[:, None]).to(x.dtype)  # [N, 3, C]
@@ -221,6 +217,11 @@ class _Affine:
 
     def __call__(self, w):
         return torch.addmm(self.bias, w, self.weight)
+
+
+def _correlation_kernel(taps):
+    """Return the low-pass as the library takes it (turned around), times the 4 that makes up for inserted zeros."""
+    return taps.flip(tuple(range(taps.ndim))) * (4 if taps.ndim == 2 else 2)
 
 
 def _laid(x):

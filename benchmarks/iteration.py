@@ -1,0 +1,91 @@
+"""One full training iteration (G main, lazy path length, D main, lazy R1) over any pair of networks."""
+
+import contextlib
+import math
+
+import torch
+from torch.nn.functional import softplus
+
+PATH_EVERY, R1_EVERY, GAMMA, PATH_WEIGHT = 4, 16, 1.0, 2.0
+LAZY = math.lcm(PATH_EVERY, R1_EVERY)
+
+
+class Iteration:
+    """Sixteen iterations make a whole period; `run(index)` does one. Latents and pictures are the same for everybody.
+
+    synthesis(ws) -> pictures and score(pictures) -> logits are the contestant's; the weights belong to G and D.
+    """
+
+    def __init__(self, G, D, *, mapping, synthesis, score, batch, bf16=False):
+        self.mapping, self.synthesis, self.score, self.batch, self.bf16 = mapping, synthesis, score, batch, bf16
+        self.G, self.D = G, D
+        self.g_optimiser = torch.optim.Adam(G.parameters(), lr=0.002, betas=(0.0, 0.99))
+        self.d_optimiser = torch.optim.Adam(D.parameters(), lr=0.002, betas=(0.0, 0.99))
+        self.generator = torch.Generator().manual_seed(0)
+        self.path_mean = torch.zeros([])
+        height, width = G.settings.grid_shape(G.img_resolution)
+        self.reals = torch.rand([batch, G.img_channels, height, width], generator=self.generator) * 2 - 1
+
+    def run(self, index):
+        """Returns the losses of iteration `index`; both networks have moved."""
+        losses = {"G": self._phase(self.G, self.g_optimiser, self._g_main)}
+        if index % PATH_EVERY == 0:
+            losses["path"] = self._phase(self.G, self.g_optimiser, self._path)
+        losses["D"] = self._phase(self.D, self.d_optimiser, self._d_main)
+        if index % R1_EVERY == 0:
+            losses["R1"] = self._phase(self.D, self.d_optimiser, self._r1)
+        return losses
+
+    def gradients(self, phase):
+        """Returns the loss and the gradients of one phase (G, path, D, R1) without a step; for the equality check."""
+        network = self.G if phase in ("G", "path") else self.D
+        run = {"G": self._g_main, "path": self._path, "D": self._d_main, "R1": self._r1}[phase]
+        self.generator.manual_seed(1)
+        self.G.requires_grad_(network is self.G)
+        self.D.requires_grad_(network is self.D)
+        network.zero_grad(set_to_none=True)
+        loss = run()
+        loss.backward()
+        return loss.item(), [None if p.grad is None else p.grad.clone() for p in network.parameters()]
+
+    def _phase(self, network, optimiser, run):
+        other = self.D if network is self.G else self.G
+        network.requires_grad_(True)
+        other.requires_grad_(False)
+        optimiser.zero_grad(set_to_none=True)
+        loss = run()
+        loss.backward()
+        optimiser.step()
+        return loss.detach()
+
+    def _autocast(self):
+        return torch.autocast("cpu", dtype=torch.bfloat16) if self.bf16 else contextlib.nullcontext()
+
+    def _codes(self, n):
+        return self.mapping(torch.randn([n, self.G.z_dim], generator=self.generator))
+
+    def _g_main(self):
+        with self._autocast():
+            logits = self.score(self.synthesis(self._codes(self.batch)))
+        return softplus(-logits.float()).mean()
+
+    def _path(self):
+        ws = self._codes(max(self.batch // 2, 1))
+        images = self.synthesis(ws)
+        noise = torch.randn(images.shape, generator=self.generator) / math.sqrt(images.shape[2] * images.shape[3])
+        (grads,) = torch.autograd.grad((images * noise).sum(), ws, create_graph=True)
+        lengths = grads.square().sum(2).mean(1).sqrt()
+        mean = self.path_mean + 0.01 * (lengths.mean() - self.path_mean)
+        return (lengths - mean).square().mean() * PATH_WEIGHT * PATH_EVERY
+
+    def _d_main(self):
+        with self._autocast():
+            with torch.no_grad():
+                fakes = self.synthesis(self._codes(self.batch))
+            fake, real = self.score(fakes), self.score(self.reals)
+        return softplus(fake.float()).mean() + softplus(-real.float()).mean()
+
+    def _r1(self):
+        reals = self.reals.clone().requires_grad_(True)
+        (grads,) = torch.autograd.grad(self.score(reals).sum(), reals, create_graph=True)
+        return grads.square().sum([1, 2, 3]).mean() * (GAMMA / 2) * R1_EVERY
