@@ -10,9 +10,9 @@ from torch_utils.ops import convolution
 from torch_utils.ops.convolution import conv2d, conv_transpose2d
 
 CASES = [
-    dict(stride=1, padding=1, groups=1), dict(stride=2, padding=0, groups=1), dict(stride=2, padding=1, groups=1),
-    dict(stride=3, padding=1, groups=1), dict(stride=(2, 1), padding=(0, 1), groups=1),
-    dict(stride=1, padding=1, groups=2), dict(stride=2, padding=1, groups=4),
+    {"stride": 1, "padding": 1, "groups": 1}, {"stride": 2, "padding": 0, "groups": 1}, {"stride": 2, "padding": 1, "groups": 1},
+    {"stride": 3, "padding": 1, "groups": 1}, {"stride": (2, 1), "padding": (0, 1), "groups": 1},
+    {"stride": 1, "padding": 1, "groups": 2}, {"stride": 2, "padding": 1, "groups": 4},
 ]
 PAIRS = {"plain": (conv2d, F.conv2d), "transposed": (conv_transpose2d, F.conv_transpose2d)}
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 
 class _Shape(NamedTuple):
-    """What a convolution is apart from its tensors; y first, as the library has it. rest: rows that a stride cut off."""
+    """What a convolution is without its tensors; y first, as the library has it. rest: rows that a stride cut off."""
 
     stride: tuple[int, int]
     padding: tuple[int, int]
