@@ -10,7 +10,8 @@ from torch_utils.ops import convolution
 from torch_utils.ops.convolution import conv2d, conv_transpose2d
 
 CASES = [
-    {"stride": 1, "padding": 1, "groups": 1}, {"stride": 2, "padding": 0, "groups": 1}, {"stride": 2, "padding": 1, "groups": 1},
+    {"stride": 1, "padding": 1, "groups": 1}, {"stride": 2, "padding": 0, "groups": 1},
+    {"stride": 2, "padding": 1, "groups": 1},
     {"stride": 3, "padding": 1, "groups": 1}, {"stride": (2, 1), "padding": (0, 1), "groups": 1},
     {"stride": 1, "padding": 1, "groups": 2}, {"stride": 2, "padding": 1, "groups": 4},
 ]
@@ -99,6 +100,15 @@ def test_autocast_computes_in_sixteen_bits_and_returns_gradients_in_the_dtype_of
     assert x.grad.dtype == w.grad.dtype == torch.float32
     wanted = torch.autograd.grad(F.conv2d(x, w, **CASES[0]).square().sum(), w)[0]
     assert (w.grad - wanted).norm() < 0.02 * wanted.norm()
+
+
+def test_a_backward_pass_under_autocast_keeps_the_dtypes_of_the_forward_pass():
+    x, w = tensors("plain", CASES[0], dtype=torch.float32)
+    y = conv2d(x, w, **CASES[0])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (dx,) = torch.autograd.grad(y.sin().sum(), x, create_graph=True)
+        dx.square().sum().backward()
+    assert dx.dtype == x.grad.dtype == w.grad.dtype == torch.float32
 
 
 def test_channels_last_stays_channels_last():

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
+from torch_utils.ops import autocast_off
+
 
 class _Shape(NamedTuple):
     """What a convolution is without its tensors; y first, as the library has it. rest: rows that a stride cut off."""
@@ -55,7 +57,8 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx, x, w, shape):
         ctx.save_for_backward(x, w)
         ctx.shape = shape
-        return _plain(x, w, shape)
+        with autocast_off(x):  # the dtypes were settled by the caller, and a backward pass may run under autocast too
+            return _plain(x, w, shape)
 
     @staticmethod
     def backward(ctx, dy):
@@ -75,9 +78,10 @@ class _WeightGradient(torch.autograd.Function):
     def forward(ctx, x, dy, w, shape):
         ctx.save_for_backward(x, dy)
         ctx.shape = shape
-        return torch.ops.aten.convolution_backward(
-            dy, x, w, None, shape.stride, shape.padding, (1, 1), shape.transposed, shape.rest, shape.groups,
-            (False, True, False))[1]
+        with autocast_off(x):
+            return torch.ops.aten.convolution_backward(
+                dy, x, w, None, shape.stride, shape.padding, (1, 1), shape.transposed, shape.rest, shape.groups,
+                (False, True, False))[1]
 
     @staticmethod
     def backward(ctx, ddw):
