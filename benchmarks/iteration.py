@@ -2,16 +2,16 @@
 
 import contextlib
 import math
+import time
 
 import torch
 from torch.nn.functional import softplus
 
 PATH_EVERY, R1_EVERY, GAMMA, PATH_WEIGHT = 4, 16, 1.0, 2.0
-LAZY = math.lcm(PATH_EVERY, R1_EVERY)
 
 
 class Iteration:
-    """Sixteen iterations make a whole period; `run(index)` does one. Latents and pictures are the same for everybody.
+    """All four phases over the same latents and pictures for everybody.
 
     synthesis(ws) -> pictures and score(pictures) -> logits are the contestant's; the weights belong to G and D.
     """
@@ -26,37 +26,34 @@ class Iteration:
         height, width = G.settings.grid_shape(G.img_resolution)
         self.reals = torch.rand([batch, G.img_channels, height, width], generator=self.generator) * 2 - 1
 
-    def run(self, index):
-        """Returns the losses of iteration `index`; both networks have moved."""
-        losses = {"G": self._phase(self.G, self.g_optimiser, self._g_main)}
-        if index % PATH_EVERY == 0:
-            losses["path"] = self._phase(self.G, self.g_optimiser, self._path)
-        losses["D"] = self._phase(self.D, self.d_optimiser, self._d_main)
-        if index % R1_EVERY == 0:
-            losses["R1"] = self._phase(self.D, self.d_optimiser, self._r1)
-        return losses
+    def period(self, *, step=True):
+        """Returns the seconds of each phase, of one iteration over a whole lazy period, and a piece of each gradient.
 
-    def gradients(self, phase):
-        """Returns the loss and the gradients of one phase (G, path, D, R1) without a step; for the equality check."""
-        network = self.G if phase in ("G", "path") else self.D
-        run = {"G": self._g_main, "path": self._path, "D": self._d_main, "R1": self._r1}[phase]
-        self.generator.manual_seed(1)
-        self.G.requires_grad_(network is self.G)
-        self.D.requires_grad_(network is self.D)
-        network.zero_grad(set_to_none=True)
-        loss = run()
-        loss.backward()
-        return loss.item(), [None if p.grad is None else p.grad.clone() for p in network.parameters()]
+        step False: the weights stay, so that the gradients of two contestants can be compared.
+        """
+        phases = {"G": (self.G, self.g_optimiser, self._g_main), "path": (self.G, self.g_optimiser, self._path),
+                  "D": (self.D, self.d_optimiser, self._d_main), "R1": (self.D, self.d_optimiser, self._r1)}
+        every, seconds, gradient = {"G": 1, "path": PATH_EVERY, "D": 1, "R1": R1_EVERY}, {}, []
+        for name, (network, optimiser, run) in phases.items():
+            self.generator.manual_seed(1)
+            torch.manual_seed(1)
+            begin = time.perf_counter()
+            self._phase(network, optimiser if step else None, run)
+            seconds[name] = time.perf_counter() - begin
+            gradient += [p.grad.flatten()[:64] / (p.grad.norm() + 1e-12) for p in network.parameters()
+                         if p.grad is not None and p.ndim == 4]
+        return {"seconds": sum(seconds[name] / every[name] for name in phases), "phases": seconds,
+                "gradient": torch.cat(gradient)}
 
     def _phase(self, network, optimiser, run):
         other = self.D if network is self.G else self.G
         network.requires_grad_(True)
         other.requires_grad_(False)
-        optimiser.zero_grad(set_to_none=True)
+        network.zero_grad(set_to_none=True)
         loss = run()
         loss.backward()
-        optimiser.step()
-        return loss.detach()
+        if optimiser is not None:
+            optimiser.step()
 
     def _autocast(self):
         return torch.autocast("cpu", dtype=torch.bfloat16) if self.bf16 else contextlib.nullcontext()

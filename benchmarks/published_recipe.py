@@ -39,6 +39,8 @@ def activate(x, bias=None, *, linear=False, gain=1.0, clamp=None):
 def modulated(x, weight, styles, *, noise=None, up=False, kernel=None, demodulate=True, grouped=True, eps=1e-8):
     """Returns each picture convolved with the weights of its own style."""
     n, _, h, w = x.shape
+    # Contiguous as published; given channels-last weights, PyTorch 2.14's grouped convolution returns wrong gradients.
+    x, weight = x.contiguous(), weight.contiguous()
     per_sample = weight[None] * styles[:, None, :, None, None]
     scale = (per_sample.square().sum([2, 3, 4]) + eps).rsqrt() if demodulate else None
     pad = weight.shape[2] // 2

@@ -114,11 +114,9 @@ def generate(wav, more, outdir, seeds, projected_w, **wishes):
 
 
 def _generate(voices, seeds, projected_w, outdir, wishes):
-    from torch_utils.allocator import keep_freed_memory
-    from torch_utils.threads import settle_threads
+    from torch_utils.process import prepare_process
 
-    keep_freed_memory()
-    settle_threads()
+    prepare_process()
     from voice2style import rendering
 
     wishes = rendering.Wishes(outdir=pathlib.Path(outdir), **wishes)
