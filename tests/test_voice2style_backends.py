@@ -26,6 +26,15 @@ def test_an_accelerated_model_draws_the_same_faces(model):
     torch.testing.assert_close(model.synthesis(ws), wanted, rtol=0, atol=1e-5)
 
 
+@torch.inference_mode()
+def test_exact_pictures_of_a_model_that_draws_in_bfloat16(model, monkeypatch):
+    monkeypatch.setattr(precision, "has_bf16", lambda device="cpu": True)
+    assert model.accelerate(precision="bf16") == "torch, frozen plan, bf16"
+    ws = torch.zeros(1, model.num_ws, model.w_dim)
+    wanted = model.generator.synthesis(ws, noise_mode="const", force_fp32=True)
+    assert torch.equal(model.synthesis(ws, force_fp32=True), wanted)
+
+
 def test_gradients_still_come_from_the_network(model):
     model.accelerate()
     ws = torch.randn(1, model.num_ws, model.w_dim, requires_grad=True)

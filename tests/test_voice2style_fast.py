@@ -5,8 +5,10 @@ import dataclasses
 import pytest
 import torch
 
+from torch_utils.devices import set_tf32
 from voice2style.generators import fast_stylegan2
 from voice2style.generators.fast_stylegan2 import FastSynthesis
+from voice2style.generators.graphed import GraphedSynthesis
 from voice2style.generators.stylegan2 import Generator, GeneratorSettings
 
 SMALL = GeneratorSettings(img_resolution=32, channels=(12, 10, 8, 6), z_dim=10, w_dim=12, mapping_layers=2)
@@ -84,6 +86,90 @@ def test_bfloat16_stays_within_a_step_of_eight_bits(monkeypatch):
         assert deviation.abs().max() > 0, "nothing ran in bfloat16"
 
 
+def test_float16_blocks_are_those_of_the_network():
+    """Loud weights and styles that overflow float16 unless they are tamed, as the reference path does it."""
+    network = build(num_fp16_res=2, fp16_on_cpu=True, conv_clamp=256.0, architecture="resnet")
+    network.synthesis.b32.conv0.weight.mul_(1e4)
+    network.synthesis.b16.conv1.affine.bias.mul_(1e4)
+    ws, plan = codes(network, 2), FastSynthesis(network.synthesis, precision="fp16")
+    assert [block.dtype for block in plan.blocks] == [torch.float32] * 2 + [torch.float16] * 2
+    exact = network.synthesis(ws, noise_mode="const", force_fp32=True)
+    came, theirs = plan(ws, "const"), network.synthesis(ws, noise_mode="const")
+    size = float(exact.abs().max())
+    assert 0 < (came - exact).abs().max() < 0.02 * size
+    assert (came - exact).square().mean() < 2 * (theirs - exact).square().mean() + 1e-9
+
+
+class FakeGraph:
+    """Stands in for a CUDA graph where there is no GPU: replaying it runs the plan on the recorded buffers."""
+
+    def __init__(self, plan, noise_mode, batch):
+        self.codes = torch.zeros(batch, plan.num_ws, plan.w_dim)
+        self.picture, self.plan, self.mode, self.replays = plan(self.codes, noise_mode), plan, noise_mode, 0
+
+    def replay(self):
+        self.replays += 1
+        self.picture.copy_(self.plan(self.codes, self.mode))
+
+
+def test_a_graph_is_recorded_once_and_replayed_in_pieces(monkeypatch):
+    network = build()
+    plan = FastSynthesis(network.synthesis)
+    graphed = GraphedSynthesis(plan, exact=network.synthesis, device="cpu", batch=2)
+    made = []
+
+    def record(noise_mode):
+        made.append(FakeGraph(plan, noise_mode, 2))
+        return made[-1], made[-1].codes, made[-1].picture
+
+    monkeypatch.setattr(graphed, "_record", record)
+    ws = codes(network, 5)
+    torch.testing.assert_close(graphed(ws, "const"), plan(ws, "const"), rtol=0, atol=1e-5)
+    torch.testing.assert_close(graphed(ws[:1], "const"), plan(ws[:1], "const"), rtol=0, atol=1e-5)
+    assert len(made) == 1 and made[0].replays == 4
+    fresh = [draw(ws, "random", generator=torch.Generator().manual_seed(0)) for draw in (graphed, plan)]
+    assert torch.equal(*fresh) and len(made) == 1
+    with pytest.raises(ValueError, match="codes ws of shape"):
+        graphed(torch.zeros(1, 2, 3), "const")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here recording works")
+def test_a_graph_that_cannot_be_recorded_says_so_once_and_the_plan_draws(capsys):
+    network = build()
+    plan = FastSynthesis(network.synthesis, precision="bf16")
+    graphed = GraphedSynthesis(plan, exact=network.synthesis, device="cuda")
+    graphed.device = torch.device("cuda")
+    ws = codes(network, 1)
+    assert torch.equal(graphed(ws, "const"), plan(ws, "const"))
+    assert torch.equal(graphed(ws, "const"), plan(ws, "const"))
+    assert capsys.readouterr().err.count("CUDA graph not recorded") == 1
+    exact = network.synthesis(ws, noise_mode="none", force_fp32=True)
+    torch.testing.assert_close(graphed(ws, "none", force_fp32=True), exact, rtol=0, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: the CUDA path is not run")
+@pytest.mark.parametrize("variant", ["skip", "resnet", "orig", "half-precision layers"])
+def test_cuda_draws_what_the_processor_draws(variant):
+    network = build(**VARIANTS[variant])
+    ws = codes(network, 3)
+    wanted = network.synthesis(ws, noise_mode="const", force_fp32=True)
+    network.cuda()
+    set_tf32(False)
+    graphed = GraphedSynthesis(FastSynthesis(network.synthesis), exact=network.synthesis, device="cuda", batch=2)
+    for _ in range(2):
+        torch.testing.assert_close(graphed(ws.cuda(), "const").cpu(), wanted, rtol=0, atol=1e-3)
+
+
+def test_tf32_is_said_in_both_places():
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        for allowed in (True, False):
+            set_tf32(allowed)
+            assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (allowed, allowed)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
 def test_small_blocks_stay_in_float32():
     network = build()
     ws = codes(network, 2)
@@ -114,7 +200,7 @@ def test_a_picture_does_not_depend_on_its_batch():
 def test_bad_wishes():
     network = build()
     plan = FastSynthesis(network.synthesis, precision="bf16")
-    with pytest.raises(ValueError, match="precision is 'int8'; allowed: fp32, bf16"):
+    with pytest.raises(ValueError, match="precision is 'int8'; allowed: fp32, bf16, fp16"):
         FastSynthesis(network.synthesis, precision="int8")
     with pytest.raises(ValueError, match="codes ws of shape"):
         plan(torch.zeros(1, 2, 3))

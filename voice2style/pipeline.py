@@ -97,7 +97,10 @@ class VoiceToFace(torch.nn.Module):
         """
         if ws.ndim != 3 or tuple(ws.shape[1:]) != (self.num_ws, self.w_dim):
             raise ValueError(f"synthesis needs codes [N, {self.num_ws}, {self.w_dim}], got {tuple(ws.shape)}.")
-        engine = self.generator.synthesis if self._engine is None or torch.is_grad_enabled() else self._engine
+        engine = self._engine
+        exact = force_fp32 and getattr(engine, "precision", "fp32") != "fp32"
+        if engine is None or exact or torch.is_grad_enabled():
+            engine = self.generator.synthesis
         return engine(ws, noise_mode=noise_mode, generator=generator, force_fp32=force_fp32)
 
     def accelerate(self, *, precision="auto", backend="torch"):

@@ -20,21 +20,30 @@ def engine_for(model, *, precision="auto", backend="torch"):
 
         return OpenVinoSynthesis(model, precision=resolved), f"OpenVINO, {resolved}"
     synthesis = model.generator.synthesis
-    if model.device.type != "cpu" or not _freezable(model):
+    if model.device.type not in ("cpu", "cuda") or not _freezable(model):
         return synthesis, f"torch on {model.device.type}"
     from voice2style.generators.fast_stylegan2 import FastSynthesis
 
-    return FastSynthesis(synthesis, precision=resolved), f"torch, frozen plan, {resolved}"
+    plan = FastSynthesis(synthesis, precision=resolved)
+    if model.device.type == "cpu":
+        return plan, f"torch, frozen plan, {resolved}"
+    from torch_utils.devices import set_tf32
+    from voice2style.generators.graphed import GraphedSynthesis
+
+    set_tf32(False)
+    return GraphedSynthesis(plan, exact=synthesis, device=model.device), f"torch, CUDA graph, {resolved}"
 
 
 def resolve_precision(model, precision):
-    """Returns fp32 or bf16 for a wish and the model's device; ValueError where bf16 was asked for and is not there."""
+    """Returns fp32, bf16 or fp16 for a wish and the model's device; ValueError where bf16 is wanted and not there."""
     from torch_utils.precision import has_bf16
 
     if precision == "bf16" and not has_bf16(model.device):
         raise ValueError("precision bf16: this processor has no bfloat16 instructions; use fp32 or auto.")
     if precision != "auto":
         return precision
+    if model.device.type == "cuda":
+        return "fp16"  # in the blocks that the network asks it for; with num_fp16_res 0 that is none
     big = getattr(model.generator, "img_resolution", 0) >= BF16_FROM
     return "bf16" if big and model.device.type == "cpu" and has_bf16("cpu") else "fp32"
 

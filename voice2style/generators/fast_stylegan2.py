@@ -13,7 +13,7 @@ from torch_utils.ops.upfirdn2d import filter_size, upfirdn2d, upsample2d
 from voice2style.generators.stylegan2 import NOISE_MODES, Noise
 from voice2style.layers import scaled, split_gain
 
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "bf16", "fp16")
 _FULL_PRECISION_UP_TO = 32  # pixels: smaller blocks are cheap, and errors made there are seen everywhere
 _WHOLE_BATCH_BELOW = 1 << 20  # activations of a sample; larger blocks draw one picture at a time, in less memory
 _WEIGHTS_PER_ACTIVATION = 4  # modulating one weight costs about as much as scaling four activations
@@ -23,7 +23,8 @@ class FastSynthesis:
     """Pictures [N, C, H, W] float32 for codes ws [N, L, D], equal to `synthesis(ws, force_fp32=True)`.
 
     precision fp32: to rounding, 1e-4 of the picture's range. bf16: blocks above 32² compute in bfloat16; deviations
-    have the size of one step of an 8-bit picture. The network must hold float32 weights (ValueError).
+    have the size of one step of an 8-bit picture. fp16: the blocks that the network itself runs in float16 on a GPU do
+    so. The network must hold float32 weights (ValueError).
     """
 
     def __init__(self, synthesis, *, precision="fp32"):
@@ -36,8 +37,8 @@ class FastSynthesis:
         row, self.blocks = 0, []
         with torch.no_grad():
             for resolution in synthesis.block_resolutions:
-                half = precision == "bf16" and resolution > _FULL_PRECISION_UP_TO
-                block = _Block(getattr(synthesis, f"b{resolution}"), row, torch.bfloat16 if half else torch.float32)
+                block = getattr(synthesis, f"b{resolution}")
+                block = _Block(block, row, _dtype_of(block, resolution, precision))
                 row += block.num_rows
                 self.blocks.append(block)
 
@@ -71,6 +72,13 @@ class FastSynthesis:
         for block in blocks:
             x, img = block(x, img, rows, noises)
         return x, img
+
+
+def _dtype_of(block, resolution, precision):
+    """Return the dtype that a block computes in."""
+    if precision == "fp16":
+        return torch.float16 if block.use_fp16 else torch.float32
+    return torch.bfloat16 if precision == "bf16" and resolution > _FULL_PRECISION_UP_TO else torch.float32
 
 
 class _Block:
@@ -119,6 +127,8 @@ class _Layer:
         self.early, self.late = split_gain(layer.activation, gain)
         self.affine = _Affine(layer.affine)
         weight = layer.weight.detach()
+        if dtype == torch.float16:  # so that sums of products stay small; demodulation cancels the scale again
+            weight = weight / (weight.abs().amax([1, 2, 3], keepdim=True) * math.sqrt(weight[0].numel()))
         self.squares, self.epsilon = weight.square().sum([2, 3]).t().contiguous(), layer.epsilon  # [I, O]
         weight = _laid(weight.transpose(0, 1) if self.up else weight).clone()
         self.shared = weight.to(dtype)
@@ -139,6 +149,8 @@ class _Layer:
 
     def __call__(self, x, w, noise):  # [N, I, H, W], [N, D] -> [N, O, H*up, W*up]
         styles = self.affine(w)
+        if self.dtype == torch.float16:
+            styles = styles / styles.abs().amax(1, keepdim=True)
         scale = (styles.square() @ self.squares + self.epsilon).rsqrt() * self.early
         noise = None if noise is None else noise.to(self.dtype)
         y = self._one(x, styles, scale, noise) if len(x) == 1 else self._many(x, styles, scale, noise)
