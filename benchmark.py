@@ -50,7 +50,7 @@ def results_of(name, wishes):
 
 def table_of(results):
     """Returns the rows as a Markdown table."""
-    heads = ["work", "ours", "reference", "reference time", "reference / ours", "both with allocator", "target", "met",
+    heads = ["work", "ours", "reference", "reference time", "reference / ours", "by processor time", "both with allocator", "target", "met",
              "peak (reference)", "GFLOP/s or GB/s (share of the machine's best)"]
     return table([_cells(item) for item in results], heads)
 
@@ -65,7 +65,8 @@ def _cells(item):
     elif "gbytes_per_s" in item:
         rate = f"{item['gbytes_per_s']:.1f} ({100 * item['share_of_copy']:.0f} %)"
     return (item["work"], f"{item['ours_s']:.4g} s", item["reference"], f"{item['reference_s']:.4g} s",
-            f"{item['ratio']:.2f}", f"{both:.2f}" if both else "", item.get("target") or "",
+            f"{item['ratio']:.2f}", f"{item['ratio_cpu']:.2f}" if "ratio_cpu" in item else "",
+            f"{both:.2f}" if both else "", item.get("target") or "",
             {True: "yes", False: "NO"}.get(item.get("met"), ""), peak, rate)
 
 

@@ -164,10 +164,20 @@ def _trainer(spec):
     return iteration.period
 
 
-def main():
-    """Answers lines until stdin ends."""
+def _peak_gb():
+    """Returns the most memory this process held. ru_maxrss would count the parent's from before the exec as well."""
+    status = pathlib.Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    for line in lines:
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 2**20
     import resource
 
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def main():
+    """Answers lines until stdin ends."""
     spec = Spec(**json.loads(sys.argv[1]))
     from torch_utils.allocator import keep_freed_memory
 
@@ -187,12 +197,12 @@ def main():
                 made = run() if spec.task == "infer" else run(step=False)["gradient"]
                 np.save(path, np.asarray(made, dtype=np.float32))
             else:
-                begin = time.perf_counter()
+                begin, busy = time.perf_counter(), time.process_time()
                 made = run()
-                answer["seconds"] = time.perf_counter() - begin
+                answer.update(seconds=time.perf_counter() - begin, cpu_seconds=time.process_time() - busy)
                 if spec.task == "train":
                     answer.update(seconds=made["seconds"], phases=made["phases"])
-        answer["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        answer["peak_gb"] = _peak_gb()
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 

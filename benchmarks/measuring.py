@@ -50,6 +50,7 @@ def row(work, seconds, ours, reference, target, **more):
 def race(specs, rounds, *, limit, check=None):
     """Returns (name -> seconds of every round, name -> facts) of contestants in processes of their own, interleaved.
 
+    The processor time of a round (cpu_s, of all threads) stands beside its wall time: on a busy machine trust that one.
     Before anything is timed every output is held against that of the first spec: the largest deviation as a share of
     its standard deviation must not exceed `limit` of the spec's precision (RuntimeError). A contestant that cannot
     start is left out with a line.
@@ -79,6 +80,9 @@ def race(specs, rounds, *, limit, check=None):
                     facts[name]["phases_s"] = answer["phases"]
                 if turn:
                     seconds[name].append(answer["seconds"])
+                    facts[name].setdefault("cpu_rounds_s", []).append(answer["cpu_seconds"])
+        for fact in facts.values():
+            fact["cpu_s"] = statistics.median(fact.pop("cpu_rounds_s"))
     finally:
         for runner in runners.values():
             runner.close()

@@ -100,5 +100,6 @@ def _row(work, spec, seconds, facts, work_flop, sizes):
             "reference_range_s": [min(seconds["published"]), max(seconds["published"])], "ratio": ratio,
             "ratio_both_with_allocator": middle["published + allocator"] / middle[spec.name],
             "target": f"{target:g} ×" if target else None, "met": ratio >= target if target else None,
+            "ratio_cpu": facts["published"]["cpu_s"] / facts[spec.name]["cpu_s"],
             **facts[spec.name], "gflops": rate / 1e9, "share_of_best_convolution": rate / best,
             "resolution": sizes[0], "batch": sizes[1], "contestant": spec.name}
