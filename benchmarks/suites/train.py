@@ -46,7 +46,8 @@ def _race(sizes, rounds, wishes):
             "ours_range_s": [min(seconds[spec.name]), max(seconds[spec.name])], "reference_s": middle["published"],
             "reference_range_s": [min(seconds["published"]), max(seconds["published"])], "ratio": ratio,
             "ratio_both_with_allocator": middle["published + allocator"] / middle[spec.name],
-            "ratio_cpu": facts["published"]["cpu_s"] / facts[spec.name]["cpu_s"], "images_per_s": batch / middle[spec.name], "target": f"{target:g} ×" if target else None,
+            "ratio_cpu": facts["published"]["cpu_s"] / facts[spec.name]["cpu_s"],
+            "images_per_s": batch / middle[spec.name], "target": f"{target:g} ×" if target else None,
             "met": ratio >= target if target else None, "reference_peak_gb": facts["published"]["peak_gb"],
             **facts[spec.name], "resolution": resolution, "batch": batch, "contestant": spec.name})
     return results
