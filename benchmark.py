@@ -51,7 +51,7 @@ def results_of(name, wishes):
 def table_of(results):
     """Returns the rows as a Markdown table."""
     heads = ["work", "ours", "reference", "reference time", "reference / ours", "by processor time",
-             "both with allocator", "target", "met", "peak (reference)", "GFLOP/s or GB/s (share of the machine's best)"]
+             "both with allocator", "target", "met", "peak (reference)", "GFLOP/s or GB/s (share of best)"]
     return table([_cells(item) for item in results], heads)
 
 

@@ -34,14 +34,13 @@ def conv_transpose2d(x, w, bias=None, *, stride=1, padding=0, groups=1):  # [N, 
 
 
 def _run(x, w, bias, shape):
-    if not (torch.is_grad_enabled() and (x.requires_grad or w.requires_grad)):
+    if not (torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in (x, w, bias))):
         return _plain(x, w, shape, bias)
     if torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         if x.dtype != torch.float64:  # what autocast itself leaves alone
             x, w, bias = x.to(dtype), w.to(dtype), None if bias is None else bias.to(dtype)
-    y = _Convolution.apply(x, w, shape)
-    return y if bias is None else y + bias[:, None, None]
+    return _Convolution.apply(x, w, bias, shape)
 
 
 def _plain(x, w, shape, bias=None):
@@ -54,21 +53,23 @@ class _Convolution(torch.autograd.Function):
     """The map, or with shape.transposed its adjoint; both have the same w."""
 
     @staticmethod
-    def forward(ctx, x, w, shape):
+    def forward(ctx, x, w, bias, shape):
         ctx.save_for_backward(x, w)
         ctx.shape = shape
         with autocast_off(x):  # the dtypes were settled by the caller, and a backward pass may run under autocast too
-            return _plain(x, w, shape)
+            return _plain(x, w, shape, bias)
 
     @staticmethod
     def backward(ctx, dy):
         x, w = ctx.saved_tensors
-        dx = dw = None
+        dx = dw = db = None
         if _waited_for(ctx, 0):
-            dx = _Convolution.apply(dy, w, _adjoint(ctx.shape, x, w, dy))
+            dx = _Convolution.apply(dy, w, None, _adjoint(ctx.shape, x, w, dy))
         if _waited_for(ctx, 1):
             dw = _WeightGradient.apply(x, dy, w.detach(), ctx.shape)
-        return dx, dw, None
+        if _waited_for(ctx, 2):
+            db = dy.sum([0, 2, 3])
+        return dx, dw, db, None
 
 
 class _WeightGradient(torch.autograd.Function):
@@ -88,9 +89,9 @@ class _WeightGradient(torch.autograd.Function):
         x, dy = ctx.saved_tensors
         dx = ddy = None
         if _waited_for(ctx, 0):
-            dx = _Convolution.apply(dy, ddw, _adjoint(ctx.shape, x, ddw, dy))
+            dx = _Convolution.apply(dy, ddw, None, _adjoint(ctx.shape, x, ddw, dy))
         if _waited_for(ctx, 1):
-            ddy = _Convolution.apply(x, ddw, ctx.shape)
+            ddy = _Convolution.apply(x, ddw, None, ctx.shape)
         return dx, ddy, None, None
 
 
