@@ -50,7 +50,8 @@ def codes(network, n, seed=0):
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("noise_mode", ["const", "random", "none"])
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("form", ["by size", "weights", "activations", "picture by picture"])
+@pytest.mark.parametrize("form", ["by size", "weights", "activations", "picture by picture",
+                                  "winograd"])
 def test_equal_to_the_reference(monkeypatch, form, variant, noise_mode, n):
     if form in ("weights", "picture by picture"):
         monkeypatch.setattr(fast_stylegan2, "_WEIGHTS_PER_ACTIVATION", 0)
@@ -58,6 +59,9 @@ def test_equal_to_the_reference(monkeypatch, form, variant, noise_mode, n):
         monkeypatch.setattr(fast_stylegan2, "_WEIGHTS_PER_ACTIVATION", 1 << 40)
     if form == "picture by picture":
         monkeypatch.setattr(fast_stylegan2, "_WHOLE_BATCH_BELOW", 1 << 10)
+    if form == "winograd":
+        monkeypatch.setattr(fast_stylegan2, "_WINOGRAD_CHANNELS", 1)
+        monkeypatch.setattr(fast_stylegan2, "_WINOGRAD_SIDE", 4)
     network = build(**VARIANTS[variant])
     ws = codes(network, n)
 
@@ -65,9 +69,11 @@ def test_equal_to_the_reference(monkeypatch, form, variant, noise_mode, n):
         return {"generator": torch.Generator().manual_seed(seed)} if noise_mode == "random" else {}
 
     wanted = network.double().synthesis(ws.double(), noise_mode=noise_mode, force_fp32=True, **draws(3))
-    came = FastSynthesis(network.float().synthesis)(ws, noise_mode, force_fp32=True, **draws(3))
+    plan = FastSynthesis(network.float().synthesis)
+    assert (form == "winograd") == any(layer.winograd is not None for block in plan.blocks for layer in block.layers)
+    came = plan(ws, noise_mode, force_fp32=True, **draws(3))
     assert came.dtype == torch.float32 and came.is_contiguous()
-    torch.testing.assert_close(came, wanted.float(), rtol=0, atol=1e-5 * float(wanted.abs().max()) + 1e-5)
+    torch.testing.assert_close(came, wanted.float(), rtol=0, atol=2e-5 * float(wanted.abs().max()) + 2e-5)
     if noise_mode != "none" and variant != "no noise":
         other = FastSynthesis(network.synthesis)(ws, "none")
         assert (other - came).abs().max() > 1e-3

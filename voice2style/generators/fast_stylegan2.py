@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from torch_utils.ops.bias_act import bias_act
 from torch_utils.ops.upfirdn2d import filter_size, upfirdn2d, upsample2d
+from torch_utils.ops.winograd import TILE, conv3x3, transform_weight
 from voice2style.generators.stylegan2 import NOISE_MODES, Noise
 from voice2style.layers import scaled, split_gain
 
@@ -17,6 +18,7 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 _FULL_PRECISION_UP_TO = 32  # pixels: smaller blocks are cheap, and errors made there are seen everywhere
 _WHOLE_BATCH_BELOW = 1 << 20  # activations of a sample; larger blocks draw one picture at a time, in less memory
 _WEIGHTS_PER_ACTIVATION = 4  # modulating one weight costs about as much as scaling four activations
+_WINOGRAD_CHANNELS, _WINOGRAD_SIDE = 128, 32  # fewer channels or pixels: the direct convolution is faster
 
 
 class FastSynthesis:
@@ -118,7 +120,7 @@ class _Layer:
     """Modulated 3x3 convolution, noise, bias and activation, in the cheaper of two forms.
 
     "w": the weights of the one sample are modulated and demodulated. "x": the activations are scaled before and behind
-    a convolution with the shared weights.
+    a convolution with the shared weights, which for many channels in float32 is Winograd's.
     """
 
     def __init__(self, layer, dtype, row, gain=1.0):
@@ -135,7 +137,10 @@ class _Layer:
         self.bias = layer.bias.detach() * self.early
         self.kernel = _correlation_kernel(layer.resample_filter)
         size = layer.weight.shape[0] * math.prod(layer.shape)
-        self.modulates_weights = _WEIGHTS_PER_ACTIVATION * weight.numel() < size
+        self.winograd = None
+        if dtype == torch.float32 and not self.up and _suits_winograd(layer):
+            self.winograd, self.shared = transform_weight(layer.weight.detach()), None
+        self.modulates_weights = self.winograd is None and _WEIGHTS_PER_ACTIVATION * weight.numel() < size
         self.weight = weight if self.modulates_weights else None  # float32, of which bfloat16 ones are made each time
         self.noise_const = None
         if hasattr(layer, "noise_strength"):
@@ -172,7 +177,7 @@ class _Layer:
             y = F.conv2d(x, weight, bias, padding=1)
         else:
             rest = bias[:, None, None] if noise is None else bias[:, None, None] + noise
-            y = F.conv2d(x, weight, padding=1)
+            y = self._convolve(x)
             return torch.addcmul(rest, y, scale.to(self.dtype)[:, :, None, None], out=y)
         return y if noise is None else y.add_(noise)
 
@@ -181,10 +186,13 @@ class _Layer:
         if self.up:
             y = self._filter(F.conv_transpose2d(x, self.shared, stride=2))
         else:
-            y = F.conv2d(x, self.shared, padding=1)
+            y = self._convolve(x)
         rest = self.bias.to(self.dtype)[:, None, None]
         rest = rest if noise is None else rest + noise
         return torch.addcmul(rest, y, scale.to(self.dtype)[:, :, None, None], out=y)
+
+    def _convolve(self, x):
+        return F.conv2d(x, self.shared, padding=1) if self.winograd is None else conv3x3(x, self.winograd)
 
     def _filter(self, y, scale=None, bias=None):
         """Return y, 2 H + 1 wide, through the low-pass, 2 H wide, each channel times its scale, plus its bias."""
@@ -229,6 +237,13 @@ class _Affine:
 
     def __call__(self, w):
         return torch.addmm(self.bias, w, self.weight)
+
+
+def _suits_winograd(layer):
+    """Return whether Winograd's convolution is the faster one, by the sizes measured in benchmarks/NOTES.md."""
+    sides, channels = layer.shape, min(layer.weight.shape[:2])
+    whole = all(side % TILE == 0 for side in sides) and layer.weight.device.type == "cpu"
+    return whole and channels >= _WINOGRAD_CHANNELS and math.prod(sides) >= _WINOGRAD_SIDE**2 and layer.up == 1
 
 
 def _correlation_kernel(taps):
