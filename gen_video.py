@@ -50,6 +50,9 @@ def gen_video(wav, more, seeds, projected_w, output, **wishes):
     if (bool(voices), seeds is not None, projected_w is not None).count(True) != 1:
         raise click.UsageError("say what the film is of: --seeds 0-7, --wav FILES, or --projected-w FILE.npz; "
                                "one of them.")
+    from torch_utils.process import prepare_process
+
+    prepare_process()
     from voice2style.video import VideoWishes, make_video
 
     make_video(VideoWishes(pathlib.Path(output), seeds=seeds, voices=voices, projected_w=projected_w, **wishes))

@@ -39,6 +39,9 @@ def projector(outdir, **wishes):
     generate.py --projected-w projected_w.npz draws proj.png again, style_mixing.py and gen_video.py take it too.
     The target should be framed as the network's training pictures were.
     """
+    from torch_utils.process import prepare_process
+
+    prepare_process()
     from voice2style.projecting import ProjectorWishes, project_file
 
     project_file(ProjectorWishes(outdir=pathlib.Path(outdir), **wishes))

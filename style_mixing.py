@@ -39,6 +39,9 @@ def style_mixing(rows, cols, row_codes, col_codes, styles, outdir, **wishes):
             raise click.UsageError(f"give either --{name}s SEEDS or --{name}-codes FILE.npz.")
     if rows is None and cols is None and wishes["psi"] is not None:
         click.echo("note: --trunc is ignored, stored codes are drawn as they are.", err=True)
+    from torch_utils.process import prepare_process
+
+    prepare_process()
     from voice2style.mixing import MixingWishes, mix_styles
 
     mix_styles(MixingWishes(pathlib.Path(outdir), rows=rows, cols=cols, row_codes=row_codes, col_codes=col_codes,

@@ -28,6 +28,18 @@ def pick_device(name="auto"):
     return torch.device(text)
 
 
+def set_tf32(allowed):
+    """Lets CUDA round float32 products to TF32 (10 bits) in matrix products and convolutions, or forbids it.
+
+    PyTorch allows it in convolutions unless told otherwise: say what is wanted, once, before anything is computed.
+    Forbidden, float32 results on a GPU are those of a processor to rounding. Without CUDA nothing happens.
+    """
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = bool(allowed)
+    torch.backends.cudnn.allow_tf32 = bool(allowed)
+
+
 def _has_mps():
     import torch
 

@@ -74,6 +74,10 @@ def _print_version(ctx, _, wanted):
               help="What finds the speech in a recording; silero is the extra [vad], none keeps the pauses.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @click.option("--force-fp32", type=BOOL, default=False, help="Compute half-precision layers in float32.")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True,
+              help="Of the drawing on a processor. auto: bf16 from 512x512 on where the processor has it, else fp32.")
+@click.option("--backend", type=click.Choice(["torch", "openvino"]), default="torch", show_default=True,
+              help="What computes the pictures; openvino is an extra.")
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
               help="Print the version and exit.")
 def generate(wav, more, outdir, seeds, projected_w, **wishes):
@@ -104,10 +108,15 @@ def generate(wav, more, outdir, seeds, projected_w, **wishes):
         raise click.UsageError("say what to draw: --wav FILE for a voice, --seeds 0-9, or --projected-w FILE.npz.")
     if not voices and (wishes["num_faces"] > 1 or wishes["num_coarse"] is not None):
         raise click.UsageError("--num-faces and --num-coarse are for voices; without one, give more --seeds.")
+    if wishes["force_fp32"] and wishes["precision"] == "bf16":
+        raise click.UsageError("--force-fp32=1 and --precision bf16 contradict each other: give one of them.")
     _generate(voices, seeds, projected_w, outdir, wishes)
 
 
 def _generate(voices, seeds, projected_w, outdir, wishes):
+    from torch_utils.process import prepare_process
+
+    prepare_process()
     from voice2style import rendering
 
     wishes = rendering.Wishes(outdir=pathlib.Path(outdir), **wishes)

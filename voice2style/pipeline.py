@@ -31,6 +31,7 @@ class VoiceToFace(torch.nn.Module):
         self.num_ws = generator.num_ws
         self.w_dim = generator.w_dim
         self._estimate = None
+        self._engine = None
 
     @property
     def device(self):
@@ -96,7 +97,22 @@ class VoiceToFace(torch.nn.Module):
         """
         if ws.ndim != 3 or tuple(ws.shape[1:]) != (self.num_ws, self.w_dim):
             raise ValueError(f"synthesis needs codes [N, {self.num_ws}, {self.w_dim}], got {tuple(ws.shape)}.")
-        return self.generator.synthesis(ws, noise_mode=noise_mode, generator=generator, force_fp32=force_fp32)
+        engine = self._engine
+        exact = force_fp32 and getattr(engine, "precision", "fp32") != "fp32"
+        if engine is None or exact or torch.is_grad_enabled():
+            engine = self.generator.synthesis
+        return engine(ws, noise_mode=noise_mode, generator=generator, force_fp32=force_fp32)
+
+    def accelerate(self, *, precision="auto", backend="torch"):
+        """Lets `synthesis` draw by the fastest way there is, and returns a sentence that names it.
+
+        The weights are frozen as they are now; with gradients enabled the generator itself still draws. See
+        voice2style.backends for what precision and backend allow.
+        """
+        from voice2style.backends import engine_for
+
+        self._engine, sentence = engine_for(self, precision=precision, backend=backend)
+        return sentence
 
     @torch.inference_mode()
     def mean_face(self, *, noise_mode="const", seed=1):  # -> [1, 3, H, W]

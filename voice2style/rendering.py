@@ -26,6 +26,8 @@ class Wishes:
     num_coarse: int | None = None
     label: int | None = None
     force_fp32: bool = False
+    precision: str = "auto"
+    backend: str = "torch"
     grid: bool | tuple = False  # True, or (columns, rows)
 
 
@@ -105,6 +107,7 @@ class Studio:
             warn(f"note: {path.name}: {note}")
         studio = cls(model, path.name if wishes.network else "voice2style demo model", sha256_file(path), wishes)
         studio._check_label()
+        model.accelerate(precision="fp32" if wishes.force_fp32 else wishes.precision, backend=wishes.backend)
         return studio
 
     def need_voice_path(self):
@@ -202,7 +205,8 @@ class Studio:
 
         wishes = self.wishes
         shared = {"noise_mode": wishes.noise_mode, "num_faces": wishes.num_faces, "class": wishes.label,
-                  "num_coarse": wishes.num_coarse, "force_fp32": wishes.force_fp32}
+                  "num_coarse": wishes.num_coarse, "force_fp32": wishes.force_fp32,
+                  "precision": wishes.precision, "backend": wishes.backend}
         path = wishes.outdir / f"{stem}.png"
         write_picture(path, pixels, Provenance(
             model=self.model_name, model_sha256=self.model_sha256, seed=str(seed), options={**shared, **options},

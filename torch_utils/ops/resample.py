@@ -2,6 +2,7 @@
 
 from torch.nn import functional as F
 
+from torch_utils.ops.convolution import conv2d, conv_transpose2d
 from torch_utils.ops.upfirdn2d import check_input, down_padding, filter_size, pad4, up_padding, upfirdn2d
 
 
@@ -69,7 +70,7 @@ def _conv(x, w, *, stride=1, pad=(0, 0, 0, 0), groups=1, flip_weight=True, bias=
     x0, x1, y0, y1 = pad
     if not (x0 == x1 >= 0 and y0 == y1 >= 0):
         x, x0, y0 = F.pad(x, pad), 0, 0
-    return F.conv2d(x, w, bias, stride=stride, padding=(y0, x0), groups=groups)
+    return conv2d(x, w, bias, stride=stride, padding=(y0, x0), groups=groups)
 
 
 def conv_up(x, w, up, groups, flip_weight):  # [N, I, H, W] -> [N, O, (H-1)*up + kh, (W-1)*up + kw]
@@ -81,4 +82,4 @@ def conv_up(x, w, up, groups, flip_weight):  # [N, I, H, W] -> [N, O, (H-1)*up +
     else:
         o, i, kh, kw = w.shape
         w = w.reshape(groups, o // groups, i, kh, kw).transpose(1, 2).reshape(groups * i, o // groups, kh, kw)
-    return F.conv_transpose2d(x, w, stride=up, groups=groups)
+    return conv_transpose2d(x, w, stride=up, groups=groups)

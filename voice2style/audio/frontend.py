@@ -1,5 +1,6 @@
 """The audio front-end: waves to MFCC with slopes, log-mel bands or a compressed spectrogram, whole or streamed."""
 
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from voice2style.audio import filterbank
 from voice2style.audio.settings import AudioSettings
 
 _COMPRESSION = 0.3  # exponent of the spectrogram's parts
+_MEL_GROUPS = 2  # products that the filter bank is cut into
 _CACHED_FRAMES = 128  # frames that one processor core handles at a time, so that they stay in its cache
 
 
@@ -110,8 +112,9 @@ class FrontEnd(nn.Module):
             if s.kind == "spectrogram":
                 rows.append(_compressed(parts).permute(0, 3, 2, 1).flatten(1, 2).to(dtype))
                 continue
-            energy = parts.flatten(2).to(dtype).square() @ tables["mel"]  # both parts of a bin meet their weight
-            log_energy = energy.clamp(min=s.log_floor).log().transpose(1, 2)
+            power = parts.flatten(2).to(dtype).square().flatten(0, 1)  # [N t, 2 bins]
+            energy = torch.cat([power[:, group.first:group.last] @ group.weights for group in tables["mel"]], dim=1)
+            log_energy = energy.clamp(min=s.log_floor).log().unflatten(0, chunk.shape[:2]).transpose(1, 2)
             rows.append(tables["dct"] @ log_energy if s.kind == "mfcc" else log_energy)
         return torch.cat(rows, dim=2)
 
@@ -147,7 +150,7 @@ class FrontEnd(nn.Module):
         return slope
 
     def _tables_for(self, like: Tensor, dtype: torch.dtype) -> dict:
-        """The window [n_fft] in the dtype of `like`, mel [2 bins, num_mels] and DCT [num_mfcc, num_mels] in `dtype`."""
+        """The window [n_fft] in the dtype of `like`, groups of mel filters and DCT [num_mfcc, num_mels] in `dtype`."""
         key = (like.device, like.dtype, dtype)
         if key not in self._tables:
             s = self.settings
@@ -156,12 +159,13 @@ class FrontEnd(nn.Module):
             tables = {"window": (window, like.dtype)}
             if s.kind != "spectrogram":
                 mel = filterbank.mel_filters(s.num_mels, s.n_fft, s.sample_rate_hz, s.fmin_hz, s.fmax_hz)
-                tables["mel"] = np.repeat(mel.T, 2, axis=0), dtype  # a row for the real, a row for the imaginary part
             if s.kind == "mfcc":
                 tables["dct"] = filterbank.dct_matrix(s.num_mfcc, s.num_mels), dtype
             with torch.inference_mode(False):
                 self._tables[key] = {name: torch.from_numpy(table).to(as_dtype).to(like.device)
                                      for name, (table, as_dtype) in tables.items()}
+                if s.kind != "spectrogram":
+                    self._tables[key]["mel"] = _mel_groups(mel, dtype, like.device)
         return self._tables[key]
 
 
@@ -247,6 +251,25 @@ def _checked(wave: Tensor, lengths, *, empty: bool = False):
             raise ValueError(f"lengths run from {int(lengths.min())} to {int(lengths.max())}; "
                              f"they must lie between 1 and the {wave.shape[1]} samples given")
     return wave, lengths
+
+
+class _MelGroup(NamedTuple):
+    """Some neighbouring filters and the stretch of the spectrum that they cover: most of a filter bank is zeros."""
+
+    first: int
+    last: int
+    weights: Tensor  # [last - first, filters]
+
+
+def _mel_groups(mel, dtype, device):
+    """Groups of a filter bank [num_mels, bins]; a bin has two rows, one for its real, one for its imaginary part."""
+    table, groups = np.repeat(mel.T, 2, axis=0), []
+    for columns in np.array_split(np.arange(table.shape[1]), max(1, min(_MEL_GROUPS, table.shape[1]))):
+        rows = np.flatnonzero(table[:, columns].any(axis=1))
+        first, last = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (0, 1)
+        weights = torch.from_numpy(np.ascontiguousarray(table[first:last, columns]))
+        groups.append(_MelGroup(first, last, weights.to(dtype).to(device)))
+    return groups
 
 
 def _spectral_dtype(wave: Tensor) -> torch.dtype:

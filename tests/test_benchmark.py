@@ -1,0 +1,155 @@
+"""The benchmark: the opponent computes what we compute, contestants answer, rows and plots hold what was measured."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+import benchmark
+from benchmarks import plots
+from benchmarks.contestant import Contestant, Spec, networks, runner
+from benchmarks.iteration import Iteration
+from benchmarks.measuring import interleaved, race, row
+from benchmarks.published_recipe import PublishedDiscriminator, PublishedSynthesis
+from benchmarks.suites.infer import flop
+from voice2style.discriminator import Discriminator, DiscriminatorSettings
+from voice2style.generators.stylegan2 import Generator, GeneratorSettings
+
+CHANNELS = (8, 8, 6, 4)
+SMALL = Spec("small", "ours", resolution=16, channel_base=64, channel_max=8, batch=2)
+
+
+def build(architecture="skip", dtype=torch.float64, memory_format=torch.contiguous_format):
+    torch.manual_seed(0)
+    G = Generator(GeneratorSettings(img_resolution=32, channels=CHANNELS, z_dim=8, w_dim=8, mapping_layers=2,
+                                    architecture=architecture))
+    D = Discriminator(DiscriminatorSettings(img_resolution=32, channels=CHANNELS))
+    for name, parameter in G.named_parameters():
+        if name.endswith(("noise_strength", "bias")):
+            parameter.data += 0.2 * torch.randn(parameter.shape)
+    return G.to(dtype=dtype, memory_format=memory_format), D.to(dtype=dtype, memory_format=memory_format)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("grouped", [True, False], ids=["grouped", "activations"])
+@pytest.mark.parametrize("architecture", ["skip", "resnet"])
+def test_equal_to_the_published_recipe_to_second_order(architecture, grouped, dtype, memory_format, n):
+    """Pictures, path-length gradients, logits and R1 gradients of the fast networks are those of the restatement."""
+    G, D = build(architecture, dtype, memory_format)
+    published = PublishedSynthesis(G.synthesis, grouped=grouped)
+    tight = {"rtol": 0, "atol": 1e-9 if dtype == torch.float64 else 2e-3}
+    z, results = torch.randn(n, 8, dtype=dtype), []
+    for synthesis, score in ((lambda ws: G.synthesis(ws, noise_mode="const"), D),
+                             (published, PublishedDiscriminator(D))):
+        ws = G.mapping(z)
+        images = synthesis(ws)
+        (slope,) = torch.autograd.grad((images * images.detach().sin()).sum(), ws, create_graph=True)
+        path = torch.autograd.grad(slope.square().sum().sqrt(), list(G.parameters()), allow_unused=True)
+        reals = images.detach().tanh().requires_grad_()
+        logits = score(reals)
+        (steep,) = torch.autograd.grad(logits.sum(), reals, create_graph=True)
+        r1 = torch.autograd.grad(steep.square().sum(), list(D.parameters()), allow_unused=True)
+        results.append([images, slope, logits, steep, *path, *r1])
+    for ours, theirs in zip(*results):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            size = float(theirs.detach().abs().max()) + 1e-3
+            torch.testing.assert_close(ours / size, theirs / size, **tight)
+
+
+def test_an_iteration_measures_all_four_phases_and_moves_the_weights():
+    G, D = build(dtype=torch.float32)
+    before = [p.clone() for p in (*G.parameters(), *D.parameters())]
+    iteration = Iteration(G, D, mapping=G.mapping, synthesis=lambda ws: G.synthesis(ws, noise_mode="random"), score=D,
+                          batch=4)
+    same = iteration.period(step=False)["gradient"], iteration.period(step=False)["gradient"]
+    assert torch.equal(*same)
+    assert all(torch.equal(a, b) for a, b in zip(before, (*G.parameters(), *D.parameters())))
+    found = iteration.period()
+    assert set(found["phases"]) == {"G", "path", "D", "R1"} and found["seconds"] > 0
+    assert sum(not torch.equal(a, b) for a, b in zip(before, (*G.parameters(), *D.parameters()))) > 20
+
+
+def test_contestants_in_processes_of_their_own_agree_and_answer():
+    specs = [dataclasses.replace(SMALL, name="published", kind="ref", allocator=False), SMALL]
+    seconds, facts = race(specs, 2, limit={"fp32": 1e-4})
+    assert {name: len(values) for name, values in seconds.items()} == {"published": 2, "small": 2}
+    assert facts["published"]["deviation"] == 0 < facts["small"]["peak_gb"]
+
+
+def test_a_contestant_that_computes_something_else_stops_the_race():
+    other = dataclasses.replace(SMALL, channel_base=128, channel_max=12)
+    with pytest.raises(RuntimeError, match="small deviates from published .* nothing was timed"):
+        race([dataclasses.replace(SMALL, name="published", kind="ref"), other], 1, limit={"fp32": 1e-4})
+
+
+def test_a_contestant_that_dies_says_why():
+    with pytest.raises(RuntimeError, match="(?s)odd ended: .*img_resolution is 12"):
+        Contestant(dataclasses.replace(SMALL, name="odd", resolution=12))
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory):
+    for package in ("onnx", "onnxscript"):
+        pytest.importorskip(package)
+    from benchmarks.contestant import export
+
+    path = tmp_path_factory.mktemp("graph") / "small.onnx"
+    export(SMALL, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", ["onnxruntime", "openvino"])
+def test_rivals_draw_the_same_pictures(kind, graph):
+    pytest.importorskip(kind)
+    rival = dataclasses.replace(SMALL, name=kind, kind=kind, onnx=graph)
+    with torch.inference_mode():
+        torch.testing.assert_close(torch.as_tensor(runner(rival)()), runner(SMALL)(), rtol=0, atol=1e-4)
+
+
+def test_both_tasks_have_the_same_weights():
+    first, second = networks(SMALL)[0], networks(dataclasses.replace(SMALL, task="train"))[0]
+    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values()))
+
+
+def test_arithmetic_is_that_of_the_published_sizes():
+    from voice2style.generators.stylegan2 import channel_table
+
+    assert round(flop(1024, channel_table(1024)) / 1e9) == 151
+    assert round(flop(256, channel_table(256, 16384)) / 1e9) == 30
+    assert round(flop(256, channel_table(256)) / 1e9) == 91
+
+
+def test_contestants_take_turns():
+    order = []
+    seconds = interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2)
+    assert order == ["a", "b"] * 3 and {name: len(values) for name, values in seconds.items()} == {"a": 2, "b": 2}
+    result = row("work", {"ours": [1.0, 3.0, 2.0], "theirs": [8.0, 6.0, 4.0]}, "ours", "theirs", None)
+    assert (result["ratio"], result["ours_range_s"], result["rounds"]) == (3.0, [1.0, 3.0], 3)
+
+
+def test_plots_of_cost(tmp_path):
+    rows = [{"suite": "infer", "contestant": name, "resolution": r, "batch": 1, "ours_s": r * k, "reference_s": r,
+             "reference": "published"} for name, k in (("fp32", 0.2), ("bf16", 0.1)) for r in (64, 128, 256)]
+    lines = plots._lines(rows, "infer", "resolution", "batch")
+    assert lines["bf16"] == [(64, 6400.0), (128, 12800.0), (256, 25600.0)] and lines["published"][0] == (64, 64000.0)
+    assert [path.name for path in plots.write_plots(rows, tmp_path / "run")] == ["run-resolution.png"]
+    assert (tmp_path / "run-resolution.png").read_bytes()[:4] == b"\x89PNG"
+    assert plots.write_plots([], tmp_path / "run") == []
+
+
+def test_the_door(tmp_path, monkeypatch):
+    made = [{"work": "w", "ours_s": 1.0, "reference": "r", "reference_s": 2.0, "ratio": 2.0, "target": None}]
+    monkeypatch.setattr(benchmark, "results_of", lambda name, wishes: [{"suite": name, **made[0]}])
+    path = tmp_path / "out.json"
+    result = CliRunner().invoke(benchmark.main, ["--suite", "ops,audio", "--rounds", "2", "--out", str(path)])
+    assert result.exit_code == 0, result.output
+    found = json.loads(path.read_text())
+    assert [row["suite"] for row in found["results"]] == ["ops", "audio"] and found["rounds"] == 2
+    assert "reference / ours" in (tmp_path / "out.md").read_text()
+    bad = CliRunner().invoke(benchmark.main, ["--suite", "speed"])
+    assert bad.exit_code == 2 and '"speed" is not known; allowed: start, infer' in bad.output

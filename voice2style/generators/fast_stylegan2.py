@@ -1,0 +1,255 @@
+"""A StyleGAN2 synthesis network frozen for drawing: same codes in, same pictures out, constants folded, layouts chosen.
+
+Measured in docs/performance.md. Nothing here carries gradients; the weights are those at the time of freezing.
+"""
+
+import math
+
+import torch
+from torch.nn import functional as F
+
+from torch_utils.ops.bias_act import bias_act
+from torch_utils.ops.upfirdn2d import filter_size, upfirdn2d, upsample2d
+from torch_utils.ops.winograd import TILE, conv3x3, transform_weight
+from voice2style.generators.stylegan2 import NOISE_MODES, Noise
+from voice2style.layers import scaled, split_gain
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+_FULL_PRECISION_UP_TO = 32  # pixels: smaller blocks are cheap, and errors made there are seen everywhere
+_WHOLE_BATCH_BELOW = 1 << 20  # activations of a sample; larger blocks draw one picture at a time, in less memory
+_WEIGHTS_PER_ACTIVATION = 4  # modulating one weight costs about as much as scaling four activations
+_WINOGRAD_CHANNELS, _WINOGRAD_SIDE = 128, 32  # fewer channels or pixels: the direct convolution is faster
+
+
+class FastSynthesis:
+    """Pictures [N, C, H, W] float32 for codes ws [N, L, D], equal to `synthesis(ws, force_fp32=True)`.
+
+    precision fp32: to rounding, 1e-4 of the picture's range. bf16: blocks above 32² compute in bfloat16; deviations
+    have the size of one step of an 8-bit picture. fp16: the blocks that the network itself runs in float16 on a GPU do
+    so. The network must hold float32 weights (ValueError).
+    """
+
+    def __init__(self, synthesis, *, precision="fp32"):
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision is {precision!r}; allowed: {', '.join(PRECISIONS)}")
+        if synthesis.b4.compute_dtype != torch.float32:
+            raise ValueError(f"a fast plan is made of float32 weights, but these are {synthesis.b4.compute_dtype}")
+        self.precision, self.num_ws, self.w_dim = precision, synthesis.num_ws, synthesis.w_dim
+        self._noise_shapes = synthesis._noise_shapes()
+        row, self.blocks = 0, []
+        with torch.no_grad():
+            for resolution in synthesis.block_resolutions:
+                block = getattr(synthesis, f"b{resolution}")
+                block = _Block(block, row, _dtype_of(block, resolution, precision))
+                row += block.num_rows
+                self.blocks.append(block)
+
+    @torch.no_grad()
+    def __call__(self, ws, noise_mode="random", force_fp32=False, generator=None):
+        """Return pictures; arguments as `Synthesis.forward` has them, force_fp32 is met by precision fp32 alone."""
+        if ws.ndim != 3 or ws.shape[1] != self.num_ws or ws.shape[2] != self.w_dim:
+            raise ValueError(f"codes ws of shape {list(ws.shape)}; allowed: [N, {self.num_ws}, {self.w_dim}]")
+        if noise_mode not in NOISE_MODES:
+            raise ValueError(f"noise_mode is {noise_mode!r}; allowed: {', '.join(NOISE_MODES)}")
+        if force_fp32 and self.precision != "fp32":
+            raise ValueError(f"force_fp32 with a plan of precision {self.precision}; freeze the network in fp32")
+        rows = ws.float().unbind(1)
+        noise = Noise(noise_mode, rows[0], self._noise_shapes, generator)
+        noises = [layer.noise(noise) for block in self.blocks for layer in block.layers]
+        calm = next((i for i, block in enumerate(self.blocks) if block.size >= _WHOLE_BATCH_BELOW), len(self.blocks))
+        x, img = self._run(self.blocks[:calm], None, None, rows, noises)
+        if calm == len(self.blocks):
+            return img.contiguous()
+        used, pictures = sum(len(block.layers) for block in self.blocks[:calm]), []
+        for i in range(len(ws)):
+            part = [each if each is None or each.ndim < 4 else each[i:i + 1] for each in noises[used:]]
+            here = tuple(None if each is None else each[i:i + 1] for each in (x, img))
+            _, picture = self._run(self.blocks[calm:], *here, [w[i:i + 1] for w in rows], part)
+            pictures.append(picture.contiguous())
+        return pictures[0] if len(pictures) == 1 else torch.cat(pictures)
+
+    @staticmethod
+    def _run(blocks, x, img, rows, noises):
+        noises = iter(noises)
+        for block in blocks:
+            x, img = block(x, img, rows, noises)
+        return x, img
+
+
+def _dtype_of(block, resolution, precision):
+    """Return the dtype that a block computes in."""
+    if precision == "fp16":
+        return torch.float16 if block.use_fp16 else torch.float32
+    return torch.bfloat16 if precision == "bf16" and resolution > _FULL_PRECISION_UP_TO else torch.float32
+
+
+class _Block:
+    """All layers of one resolution."""
+
+    def __init__(self, block, row, dtype):
+        self.dtype, self.resnet, self.row = dtype, block.architecture == "resnet", row
+        self.filter = block.resample_filter
+        self.const = self.skip = self.torgb = None
+        if hasattr(block, "const"):
+            self.const, self.layers = block.const.detach().clone()[None], [_Layer(block.conv1, dtype, row)]
+        else:
+            gain = math.sqrt(0.5) if self.resnet else 1.0
+            self.layers = [_Layer(block.conv0, dtype, row), _Layer(block.conv1, dtype, row + 1, gain)]
+            if self.resnet:
+                self.skip = _laid((block.skip.weight * (block.skip.weight_gain * gain)).to(dtype))
+        self.num_rows = len(self.layers)
+        if hasattr(block, "torgb"):
+            self.torgb = _ToRGB(block.torgb, row + self.num_rows)
+        self.size = block.conv1.weight.shape[0] * math.prod(block.conv1.shape)
+
+    def __call__(self, x, img, rows, noises):
+        x = self.const.expand(len(rows[0]), -1, -1, -1) if x is None else x
+        x = _laid(x.to(self.dtype))
+        y = None if self.skip is None else upsample2d(F.conv2d(x, self.skip), self.filter)
+        for layer in self.layers:
+            x = layer(x, rows[layer.row], next(noises))
+        x = x if y is None else y.add_(x)
+        img = None if img is None else upsample2d(img, self.filter)
+        if self.torgb is not None:
+            y = self.torgb(x, rows[self.torgb.row])
+            img = y if img is None else img.add_(y)
+        return x, img
+
+
+class _Layer:
+    """Modulated 3x3 convolution, noise, bias and activation, in the cheaper of two forms.
+
+    "w": the weights of the one sample are modulated and demodulated. "x": the activations are scaled before and behind
+    a convolution with the shared weights, which for many channels in float32 is Winograd's.
+    """
+
+    def __init__(self, layer, dtype, row, gain=1.0):
+        self.source, self.dtype, self.row, self.up = layer, dtype, row, layer.up > 1
+        self.activation, self.clamp = layer.activation, scaled(layer.conv_clamp, gain)
+        self.early, self.late = split_gain(layer.activation, gain)
+        self.affine = _Affine(layer.affine)
+        weight = layer.weight.detach()
+        if dtype == torch.float16:  # so that sums of products stay small; demodulation cancels the scale again
+            weight = weight / (weight.abs().amax([1, 2, 3], keepdim=True) * math.sqrt(weight[0].numel()))
+        self.squares, self.epsilon = weight.square().sum([2, 3]).t().contiguous(), layer.epsilon  # [I, O]
+        weight = _laid(weight.transpose(0, 1) if self.up else weight).clone()
+        self.shared = weight.to(dtype)
+        self.bias = layer.bias.detach() * self.early
+        self.kernel = _correlation_kernel(layer.resample_filter)
+        size = layer.weight.shape[0] * math.prod(layer.shape)
+        self.winograd = None
+        if dtype == torch.float32 and not self.up and _suits_winograd(layer):
+            self.winograd, self.shared = transform_weight(layer.weight.detach()), None
+        self.modulates_weights = self.winograd is None and _WEIGHTS_PER_ACTIVATION * weight.numel() < size
+        self.weight = weight if self.modulates_weights else None  # float32, of which bfloat16 ones are made each time
+        self.noise_const = None
+        if hasattr(layer, "noise_strength"):
+            self.noise_const = layer.noise_const.detach() * (layer.noise_strength * self.early)
+
+    def noise(self, source):
+        """Return this layer's noise times its strength and gain, [H, W] or [N, 1, H, W], or None."""
+        if self.noise_const is None or source.mode == "none":
+            return None
+        return self.noise_const if source.mode == "const" else source.of(self.source, self.early)
+
+    def __call__(self, x, w, noise):  # [N, I, H, W], [N, D] -> [N, O, H*up, W*up]
+        styles = self.affine(w)
+        if self.dtype == torch.float16:
+            styles = styles / styles.abs().amax(1, keepdim=True)
+        scale = (styles.square() @ self.squares + self.epsilon).rsqrt() * self.early
+        noise = None if noise is None else noise.to(self.dtype)
+        y = self._one(x, styles, scale, noise) if len(x) == 1 else self._many(x, styles, scale, noise)
+        return bias_act(y, act=self.activation, gain=self.late, clamp=self.clamp, overwrite=True)
+
+    def _one(self, x, styles, scale, noise):
+        """One sample: everything that is constant over the picture goes into weights and biases."""
+        if self.modulates_weights:
+            weight = self.weight * styles.reshape(-1, 1, 1, 1) if self.up else self.weight * styles.reshape(1, -1, 1, 1)
+            if not self.up:
+                weight = weight * scale.reshape(-1, 1, 1, 1)
+            weight = weight.to(self.dtype)
+        else:
+            x, weight = x * styles.to(self.dtype)[:, :, None, None], self.shared
+        bias = self.bias.to(self.dtype)
+        if self.up:
+            y = self._filter(F.conv_transpose2d(x, weight, stride=2), scale, bias)
+        elif self.modulates_weights:
+            y = F.conv2d(x, weight, bias, padding=1)
+        else:
+            rest = bias[:, None, None] if noise is None else bias[:, None, None] + noise
+            y = self._convolve(x)
+            return torch.addcmul(rest, y, scale.to(self.dtype)[:, :, None, None], out=y)
+        return y if noise is None else y.add_(noise)
+
+    def _many(self, x, styles, scale, noise):
+        x = x * styles.to(self.dtype)[:, :, None, None]
+        if self.up:
+            y = self._filter(F.conv_transpose2d(x, self.shared, stride=2))
+        else:
+            y = self._convolve(x)
+        rest = self.bias.to(self.dtype)[:, None, None]
+        rest = rest if noise is None else rest + noise
+        return torch.addcmul(rest, y, scale.to(self.dtype)[:, :, None, None], out=y)
+
+    def _convolve(self, x):
+        return F.conv2d(x, self.shared, padding=1) if self.winograd is None else conv3x3(x, self.winograd)
+
+    def _filter(self, y, scale=None, bias=None):
+        """Return y, 2 H + 1 wide, through the low-pass, 2 H wide, each channel times its scale, plus its bias."""
+        channels, sides = y.shape[1], self.kernel.shape
+        if len(sides) == 2 and sides[0] % 2 == sides[1] % 2 == 0:  # scale and bias cost nothing in this form
+            weight = self.kernel.expand(channels, 1, *sides)
+            weight = weight if scale is None else weight * scale.reshape(-1, 1, 1, 1)
+            padding = (sides[0] // 2 - 1, sides[1] // 2 - 1)
+            return F.conv2d(y, weight.to(y.dtype).contiguous(), bias, padding=padding, groups=channels)
+        fw, fh = filter_size(self.kernel)
+        pad = ((fw + 1) // 2 - 1, (fw - 2) // 2, (fh + 1) // 2 - 1, (fh - 2) // 2)
+        y = upfirdn2d(y, self.kernel, padding=pad, flip_filter=True)
+        if scale is None:
+            return y
+        return torch.addcmul(bias[:, None, None], y, scale.to(y.dtype)[:, :, None, None])
+
+
+class _ToRGB:
+    """Modulated 1x1 convolution to the picture's channels, in float32 from there on."""
+
+    def __init__(self, layer, row):
+        self.row, self.clamp, self.affine = row, layer.conv_clamp, _Affine(layer.affine, layer.weight_gain)
+        self.weight, self.bias = layer.weight.detach().flatten(1).clone(), layer.bias.detach().clone()
+
+    def __call__(self, x, w):  # [N, C, H, W], [N, D] -> [N, img_channels, H, W] float32
+        weight = (self.weight * self.affine(w)[:, None]).to(x.dtype)  # [N, 3, C]
+        if len(x) == 1:
+            y = F.conv2d(x, weight[0, :, :, None, None]).float()
+        else:
+            y = (x.permute(0, 2, 3, 1).flatten(1, 2) @ weight.transpose(1, 2)).float()
+            y = y.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+        y.add_(self.bias[:, None, None])
+        return y if self.clamp is None else y.clamp_(-self.clamp, self.clamp)
+
+
+class _Affine:
+    """Styles of codes, [N, D] -> [N, I], gains folded in."""
+
+    def __init__(self, dense, gain=1.0):
+        self.weight = (dense.weight.detach() * (dense.weight_gain * gain)).t().contiguous()
+        self.bias = dense.bias.detach() * (dense.bias_gain * gain)
+
+    def __call__(self, w):
+        return torch.addmm(self.bias, w, self.weight)
+
+
+def _suits_winograd(layer):
+    """Return whether Winograd's convolution is the faster one, by the sizes measured in benchmarks/NOTES.md."""
+    sides, channels = layer.shape, min(layer.weight.shape[:2])
+    whole = all(side % TILE == 0 for side in sides) and layer.weight.device.type == "cpu"
+    return whole and channels >= _WINOGRAD_CHANNELS and math.prod(sides) >= _WINOGRAD_SIDE**2 and layer.up == 1
+
+
+def _correlation_kernel(taps):
+    """Return the low-pass as the library takes it (turned around), times the 4 that makes up for inserted zeros."""
+    return taps.flip(tuple(range(taps.ndim))) * (4 if taps.ndim == 2 else 2)
+
+
+def _laid(x):
+    return x.contiguous(memory_format=torch.channels_last)
