@@ -1,6 +1,9 @@
 """What reading a corpus yields: items (a face or a voice in a file), people, and rejections with their reasons."""
 
 import dataclasses
+import re
+
+from training.datasets.counts import count
 
 KINDS = ("face", "voice")
 
@@ -49,3 +52,41 @@ class Rejection:
     person: str
     reason: str
     root: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a dataset will hold, before anything is decoded: everything in a stable order, whatever the machine.
+
+    People are in the order of their normalised names; items in that of their people, faces before voices, then by root
+    (as given) and path. `items` may be gone through more than once.
+    """
+
+    people: list  # of Person
+    items: list  # of Item
+    rejections: list  # of Rejection
+    notes: list  # of str: what was recognised, read, joined twice, left out
+    layout: str  # the layouts that were read, such as "voxceleb1, vggface"
+    split_name: str
+    tables: list = dataclasses.field(default_factory=list)  # paths of the tables and lists that were read
+
+    def counts(self):
+        """The Counts of people, faces and clips by split, gender and nationality."""
+        return count(self.people, self.items)
+
+    def summary(self):
+        """Markdown: counts, notes, and how many files were set aside for which reason."""
+        lines = [f"Layouts: {self.layout}. Split: {self.split_name}.", "", self.counts().table(), ""]
+        lines += [f"* {note}" for note in self.notes]
+        if self.rejections:
+            lines += ["", f"{len(self.rejections)} set aside:", ""]
+            lines += [f"* {number} x {reason}" for reason, number in self.reasons()]
+        return "\n".join(lines) + "\n"
+
+    def reasons(self):
+        """(reason, number of rejections) from the most frequent on; what stands in quotes is left out."""
+        numbers = {}
+        for rejection in self.rejections:
+            reason = re.sub(r'"[^"]*"', '"..."', rejection.reason)
+            numbers[reason] = numbers.get(reason, 0) + 1
+        return sorted(numbers.items(), key=lambda pair: (-pair[1], pair[0]))
