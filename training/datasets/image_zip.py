@@ -134,9 +134,10 @@ def transformed(picture, settings):  # PIL picture -> PIL picture
 
 
 def write_pictures(pictures, dest, *, settings, progress=None):  # -> number of pictures, their side
-    """Writes (name, PIL picture, label or None) to `dest`: zip if it ends in .zip, else folder. ValueError if it exists.
+    """Writes (name, PIL picture, label or None) to `dest`: a zip if it ends in .zip, else a folder.
 
-    All must come out square, of one size and one number of channels; the first that does not is named.
+    ValueError if it exists. All must come out square, of one size and one number of channels; the first that does not
+    is named.
     """
     dest, first, labels, count = pathlib.Path(dest), None, [], 0
     with _picture_target(dest) as add:

@@ -13,9 +13,9 @@ import multiprocessing
 import numpy as np
 
 from training.dataset import FORMAT
+from training.datasets.voice_build import AUDIO_FORMATS, sound_bytes
 from training.datasets.writer import dataset_writer
 
-AUDIO_FORMATS = ("flac", "wav")
 LICENCE = "CC0-1.0"
 _PEOPLE_AT_ONCE = 8
 _SHARD = 1000  # people in a folder
@@ -184,18 +184,8 @@ def _face(files, person, shot, pixels, points):
 
 
 def _voice(files, person, clip, world, settings):
+    from voice2style.demo.voices import to_int16
+
     wave = world.voice(person, clip, seconds=(settings.min_seconds, settings.max_seconds))
-    row = _entry(files, "voice", "voices", person, clip, settings.audio, _sound_bytes(wave, settings.audio))
+    row = _entry(files, "voice", "voices", person, clip, settings.audio, sound_bytes(to_int16(wave), settings.audio))
     return row | {"seconds": round(len(wave) / 16000, 7), "sample_rate_hz": 16000}
-
-
-def _sound_bytes(wave, audio):  # float [S] -> bytes of a 16-bit file
-    from voice2style.demo import voices
-
-    if audio == "wav":
-        return voices.wav_bytes(wave)
-    import soundfile
-
-    target = io.BytesIO()
-    soundfile.write(target, voices.to_int16(wave), voices.SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
-    return target.getvalue()

@@ -34,7 +34,7 @@ def read_places(file):  # -> {name: (offset, size)}
         written = facts["directory"]
     except (ValueError, TypeError, KeyError, AttributeError):  # not ours
         return {}
-    inside = all(0 <= place and 0 <= length and place + length <= size for place, length in places.values())
+    inside = all(place >= 0 and length >= 0 and place + length <= size for place, length in places.values())
     return places if inside and written == directory else {}
 
 
