@@ -166,7 +166,7 @@ def _cut_out(picture, crop, side):  # -> the part of the picture that the crop n
     part = picture.crop(inner)
     if beyond.any():
         outside = max(0.0, -corners.min(), corners[:, 0].max() - picture.width, corners[:, 1].max() - picture.height)
-        part = _pad(part, beyond, reach=abs(crop.scale) * side, visible=outside > 0.5)
+        part = _pad(part, beyond, reach=float(crop.pixels * side), visible=outside > 0.5)
     return part, Similarity(crop.scale, crop.shift - complex(left, top))
 
 

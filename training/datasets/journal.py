@@ -82,7 +82,11 @@ class Journal:
     @property
     def num_pieces(self):
         """Pieces of the whole plan."""
-        return -(-self.plan["num_items"] // PIECE)
+        return -(-self.plan["num_items"] // self.plan["piece"])
+
+    def num_items(self, piece):
+        """Items of a piece."""
+        return min(self.plan["piece"], self.plan["num_items"] - piece * self.plan["piece"])
 
     def wanted(self, shard):  # (i, n), i from 1 -> list of pieces
         """The pieces of shard i of n."""
@@ -104,11 +108,10 @@ class Journal:
 
     def items(self, piece):  # -> number of the first one, [Item]
         """The items of a piece."""
-        first = piece * PIECE
         with (self.folder / "items.jsonl").open("rb") as file:
             file.seek(json.loads((self.folder / "offsets.json").read_text())[piece])
-            lines = [file.readline() for _ in range(min(PIECE, self.plan["num_items"] - first))]
-        return first, [_item(json.loads(line), self.plan["roots"]) for line in lines]
+            lines = [file.readline() for _ in range(self.num_items(piece))]
+        return piece * self.plan["piece"], [_item(json.loads(line), self.plan["roots"]) for line in lines]
 
     def write_piece(self, piece, contents, outcomes):
         """Keeps a finished piece: a list of bytes, and a JSON list of what became of every item."""
@@ -184,8 +187,9 @@ def _spool(folder, plan, facts):  # -> contents of plan.json
                 _write_line(file, digest, values, hashed)
     if not count:
         raise ValueError("there is nothing to build: the plan has neither faces nor voices that can be used.")
-    return {"format": FORMAT, "fingerprint": digest.hexdigest(), "num_items": count, "layout": plan.layout,
-            "split_name": plan.split_name, "notes": list(plan.notes), "facts": facts, "roots": list(roots)}
+    return {"format": FORMAT, "fingerprint": digest.hexdigest(), "num_items": count, "piece": PIECE,
+            "layout": plan.layout, "split_name": plan.split_name, "notes": list(plan.notes), "facts": facts,
+            "roots": list(roots)}
 
 
 def _values(entry):

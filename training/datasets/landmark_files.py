@@ -1,6 +1,8 @@
 """Reads landmarks of many pictures from one file: JSON, CSV or a list with blanks, by the name of the picture."""
 
+import copy
 import csv
+import dataclasses
 import io
 import json
 import pathlib
@@ -38,6 +40,20 @@ class LandmarkFile:
                     self.num_found += 1
                     return self._points[key]
         return None
+
+
+def with_landmarks(plan, path):  # Plan, path of a file -> Plan, LandmarkFile
+    """The plan with the landmarks of a file for its faces; those that an item brings itself give way to the file's."""
+    marks = LandmarkFile(path)
+
+    def items():
+        for item in plan.items:
+            found = marks.find(item.path) if item.kind == "face" else None
+            yield item if found is None else dataclasses.replace(item, landmarks=found)
+
+    changed = copy.copy(plan)
+    object.__setattr__(changed, "items", items())
+    return changed, marks
 
 
 def _read_text(path):

@@ -11,7 +11,7 @@ import unicodedata
 
 from dnnlib.console import warn
 from training.datasets.face_build import build_face
-from training.datasets.journal import PIECE, Journal
+from training.datasets.journal import Journal
 from training.datasets.source_files import Sources
 from training.datasets.voice_build import build_features, build_voice
 
@@ -20,13 +20,13 @@ _AHEAD = 3  # pieces in flight for each worker
 
 def make_pieces(journal, settings, pieces, *, workers, progress=None):
     """Makes those of `pieces` that are not finished. OSError if worker processes cannot work at all."""
-    total = sum(_num_items(journal, piece) for piece in pieces)
+    total = sum(journal.num_items(piece) for piece in pieces)
     todo = [piece for piece in pieces if not journal.is_finished(piece)]
-    done = total - sum(_num_items(journal, piece) for piece in todo)
+    done = total - sum(journal.num_items(piece) for piece in todo)
 
     def tell(piece):
         nonlocal done
-        done += _num_items(journal, piece)
+        done += journal.num_items(piece)
         if progress is not None:
             progress(done, total)
 
@@ -43,10 +43,6 @@ def make_pieces(journal, settings, pieces, *, workers, progress=None):
             _make_carefully(journal, settings, piece)
             tell(piece)
         todo = [piece for piece in todo if not journal.is_finished(piece)]
-
-
-def _num_items(journal, piece):
-    return min(PIECE, journal.plan["num_items"] - piece * PIECE)
 
 
 def _pool(workers):

@@ -30,6 +30,7 @@ class Statistics:
         self.genders = {split: collections.Counter() for split in SPLITS}
         self.nationalities = collections.Counter()
         self.bins = {name: [0] * (len(edges) - 1) for name, (_, _, edges) in HISTOGRAMS.items()}
+        self.aligned = collections.Counter()
         self.clipped = self.features = 0
 
     def add(self, row):
@@ -44,6 +45,8 @@ class Statistics:
         self.splits[row["split"]]["seconds"] += row.get("seconds", 0.0)
         self.clipped += row.get("clipped", 0) > 0.001
         self.features += "features" in row
+        if "aligned" in row:
+            self.aligned[row["aligned"]] += 1
         for name, (owner, _, edges) in HISTOGRAMS.items():
             value = _value(row, name) if owner == row["kind"] else None
             if value is not None:
@@ -60,6 +63,7 @@ class Statistics:
         bins = {name: {"edges": list(HISTOGRAMS[name][2]), "counts": counts} for name, counts in self.bins.items()
                 if any(counts)}
         return {"splits": splits, "genders": genders, "nationalities": nationalities, "histograms": bins,
+                "aligned": dict(sorted(self.aligned.items())),
                 "clipped_voices": int(self.clipped), "voices_as_features": int(self.features)}
 
 
@@ -72,9 +76,10 @@ def _value(row, name):
 
 def statistics_of(dataset):  # Dataset -> JSON as `Statistics.to_dict` gives it
     """The numbers of a dataset: from its card if the manifest is as it was written, else from its rows."""
-    if dataset.is_indexed and "statistics" in dataset.card:
-        return dataset.card["statistics"]
     statistics = Statistics()
+    stated = dataset.card.get("statistics")
+    if dataset.is_indexed and isinstance(stated, dict) and stated.keys() == statistics.to_dict().keys():
+        return stated
     for rows in (dataset.people(), dataset.faces(), dataset.voices()):
         for row in rows:
             statistics.add(row)
@@ -121,6 +126,8 @@ def describe(dataset):  # Dataset -> text
     parts += [f"  note: {note}" for note in card.get("notes", ())]
     for header, rows in (split_table(numbers), gender_table(numbers), nationality_table(numbers)):
         parts += ["", table(rows, header)]
+    if numbers["aligned"]:
+        parts += ["", "faces aligned by: " + ", ".join(f"{name} {count}" for name, count in numbers["aligned"].items())]
     for name, histogram in numbers["histograms"].items():
         parts += ["", *_text_histogram(name, histogram)]
     if numbers["voices_as_features"]:
