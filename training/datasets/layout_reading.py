@@ -32,6 +32,7 @@ class Findings:
     rejections: list = dataclasses.field(default_factory=list)
     notes: list = dataclasses.field(default_factory=list)
     tables: dict = dataclasses.field(default_factory=dict)  # path of a table or list -> what it was used for
+    layouts: list = dataclasses.field(default_factory=list)  # names of the layouts that were read
 
     def reject(self, path, reason, person=""):
         """Sets a path aside."""
