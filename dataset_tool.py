@@ -132,13 +132,16 @@ class Limit(click.ParamType):
 
 
 @main.command(cls=Door)
-@click.option("--voices", help="Folder or zip of recordings.")
-@click.option("--faces", help="Folder or zip of pictures.")
+@click.option("--voices", multiple=True, help="Folder or zip of recordings, or a list of rows; may be repeated.")
+@click.option("--faces", multiple=True, help="Folder or zip of pictures, or a list of rows; may be repeated.")
 @click.option("--layout", default="auto", show_default=True, help="How the corpora lie on the disk.")
 @click.option("--split", default="hash:80/10/10", show_default=True, help="voice2face, pins, sf2f, hash:a/b/c, a file.")
 @click.option("--meta", multiple=True, help="Table of ids and names; may be repeated.")
 @click.option("--test-list", "test_lists", multiple=True, help="List of people that training must not have.")
-@click.option("--unpaired", type=bool, default=False, show_default=True, help="Keep people with only faces or voices.")
+@click.option("--unpaired", type=click.Choice(["reject", "keep"]), default="reject", show_default=True,
+              help="People with only faces or only voices; keep suits --task gan.")
+@click.option("--max-people", type=click.IntRange(min=1), help="Only so many people, chosen by --seed.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Chooses people for --max-people.")
 @click.option("--dest", required=True, help="New folder, or new file that ends in .zip.")
 @click.option("--resolution", type=int, default=64, show_default=True, help="Side of the faces in pixels.")
 @click.option("--align", type=click.Choice(["auto", "ffhq", "similarity", "box", "center", "none"]), default="auto",
@@ -166,16 +169,16 @@ class Limit(click.ParamType):
 @click.option("--report", is_flag=False, flag_value="auto", help="Write an HTML report, beside --dest or to this file.")
 def build(**given):
     """Make a dataset of corpora as they lie on the disk. The same command after a stop goes on."""
-    from training.datasets.plan import make_plan
-
-    from training.datasets.builder import build_dataset, shard_folder
+    from training.datasets.builder import build_dataset, refuse_finished, shard_folder
     from training.datasets.landmark_files import with_landmarks
+    from training.datasets.plan import make_plan
 
     dest, shard, report = given["dest"], given["shard"], given["report"]
     settings = _build_settings(given)
     settings.check()
-    plan = make_plan(**{name: given[name] for name in ("voices", "faces", "layout", "split", "unpaired")},
-                     meta=list(given["meta"]), test_lists=list(given["test_lists"]))
+    refuse_finished(dest, shard)  # before the corpora are looked through
+    words = ("voices", "faces", "layout", "split", "meta", "test_lists", "unpaired", "max_people", "seed")
+    plan = make_plan(**{name: given[name] for name in words})
     for note in plan.notes:
         say(note)
     if given["landmarks"]:

@@ -23,7 +23,7 @@ def assemble(journals, dest, *, scratch=None):  # -> card
     homes = _find_homes(journals)
     plan = journals[0].plan
     doubles, kept = _survey(homes)
-    alone = _find_alone(journals[0], kept, plan["facts"]["unpaired"])
+    alone = _find_alone(journals[0], kept, plan["facts"]["unpaired"] == "keep")
     statistics, rejected = Statistics(), _RejectedTable()
     with dataset_writer(dest, scratch=scratch) as writer:
         for person in journals[0].people():

@@ -19,7 +19,7 @@ class BuildSettings:
 
     face: FaceSettings = dataclasses.field(default_factory=FaceSettings)
     voice: VoiceSettings = dataclasses.field(default_factory=VoiceSettings)
-    unpaired: bool = False  # whether people are kept of whom only faces, or only voices, are left
+    unpaired: str = "reject"  # or "keep": people of whom only faces, or only voices, are left
     licence: str | None = None  # of the corpus, as its maker states it
 
     def check(self):
@@ -44,9 +44,7 @@ def build_dataset(plan, dest, settings, *, workers=1, shard=None, command=None, 
     settings.check()
     dest = pathlib.Path(dest)
     folder = journal_folder(dest) if shard is None else shard_folder(dest, shard)
-    if shard is None and dest.exists() and (folder / "plan.json").exists() and is_made_of(dest, Journal(folder)):
-        Journal(folder).remove()  # stopped after the last step but one; what follows says that dest exists
-    refuse_existing(dest)
+    refuse_finished(dest, shard)
     with lock_folder(folder):
         journal = Journal.start(folder, plan, _facts(settings), notes={"command": command})
         make_pieces(journal, settings, journal.wanted(shard or (1, 1)), workers=workers, progress=progress)
@@ -55,6 +53,16 @@ def build_dataset(plan, dest, settings, *, workers=1, shard=None, command=None, 
         card = assemble([journal], dest, scratch=folder)
         journal.remove()
     return card
+
+
+def refuse_finished(dest, shard=None):
+    """Raises ValueError if `dest` exists; takes away what a build that was stopped after its last step left."""
+    dest = pathlib.Path(dest)
+    folder = journal_folder(dest)
+    if shard is None and dest.exists() and (folder / "plan.json").exists() and is_made_of(dest, Journal(folder)):
+        Journal(folder).remove()
+        raise ValueError(f'"{dest}" exists and is whole: the build had only to tidy up. Nothing is left to do.')
+    refuse_existing(dest)
 
 
 def _facts(settings):

@@ -25,13 +25,11 @@ def open_picture(content, *, background="white", draft=None):  # bytes -> PIL pi
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about sizes (looked at here) and damaged metadata (not needed)
             with Image.open(io.BytesIO(content)) as picture:
-                if picture.width * picture.height > MAX_PIXELS:
-                    raise ValueError(f"too many pixels: {picture.width}x{picture.height}, at most "
-                                     f"{MAX_PIXELS // 10**6} million are read")
+                _refuse_huge(picture)
                 frames = getattr(picture, "n_frames", 1)
                 if frames > 1:
                     findings.append(f"animated: the first of {frames} frames is used")
-                turned = picture.getexif().get(0x0112, 1) not in (0, 1)
+                turned = _orientation(picture) not in (0, 1)
                 if draft is not None and picture.format == "JPEG" and not turned:
                     shrink = _shrink(picture, draft)
                 picture.load()
@@ -39,9 +37,10 @@ def open_picture(content, *, background="white", draft=None):  # bytes -> PIL pi
                     picture = ImageOps.exif_transpose(picture)
                     findings.append("turned upright as its EXIF says")
                 return _as_rgb(picture, background, findings), findings, shrink
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        reason = "not a picture" if isinstance(error, UnidentifiedImageError) else "too many pixels"
-        raise ValueError(f"{reason}: it starts with {ascii(content[:8])[1:]}") from None
+    except Image.DecompressionBombError:
+        raise ValueError("too many pixels, or so its header says") from None
+    except UnidentifiedImageError:
+        raise ValueError(f"not a picture: it starts with {ascii(content[:8])[1:]}") from None
     except (OSError, SyntaxError, EOFError, KeyError, IndexError, OverflowError) as error:
         raise ValueError(f"damaged picture: {' '.join(str(error).split()) or type(error).__name__}") from None
 
@@ -50,12 +49,31 @@ def picture_size(content):  # bytes -> (width, height) upright
     """Width and height as the header says them, turned as EXIF says; ValueError if it is no picture."""
     from PIL import Image, UnidentifiedImageError
 
+    if not content:
+        raise ValueError("empty file")
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            return picture.size[::-1] if turned else picture.size
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content)) as picture:
+                _refuse_huge(picture)
+                return picture.size[::-1] if _orientation(picture) in (5, 6, 7, 8) else picture.size
+    except Image.DecompressionBombError:
+        raise ValueError("too many pixels, or so its header says") from None
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ValueError(f"not a picture: it starts with {ascii(content[:8])[1:]}") from error
+
+
+def _refuse_huge(picture):
+    if picture.width * picture.height > MAX_PIXELS:
+        raise ValueError(f"too many pixels: {picture.width}x{picture.height}, at most {MAX_PIXELS // 10**6} million "
+                         "are read")
+
+
+def _orientation(picture):
+    """The EXIF orientation, 1 to 8, without decoding: a PNG would be read to its end for EXIF that comes last."""
+    if picture.format == "PNG" and "exif" not in picture.info:
+        return 1
+    return picture.getexif().get(0x0112, 1)
 
 
 def _shrink(picture, draft):
