@@ -16,6 +16,7 @@ from training.datasets.source_files import Sources
 from training.datasets.voice_build import build_features, build_voice
 
 _AHEAD = 3  # pieces in flight for each worker
+_START = "spawn"  # fork is not safe in a process that has threads, as PyTorch makes them
 
 
 def make_pieces(journal, settings, pieces, *, workers, progress=None):
@@ -46,7 +47,7 @@ def make_pieces(journal, settings, pieces, *, workers, progress=None):
 
 
 def _pool(workers):
-    return concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
+    return concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context(_START), _start_worker)
 
 
 def _run(journal, settings, todo, workers, tell):  # -> pieces that were being made when a worker died
