@@ -14,7 +14,7 @@ import unicodedata
 from training.datasets.identity_tables import ID, gender_of
 
 _LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th",
-                          "’": "'", "‘": "'", "ʼ": "'", "`": "'", "´": "'", "‐": "-", "‑": "-", "–": "-"})
+                          "’": "'", "‘": "'", "ʼ": "'", "`": "'", "‐": "-", "‑": "-", "–": "-"})
 _MOST_COMPARISONS = 400_000
 
 
@@ -23,8 +23,8 @@ def normalise_name(name):  # str -> str
     before, text = None, str(name)
     while text != before:  # case folding can bring forth what decomposes, and the other way round
         before = text
-        text = unicodedata.normalize("NFKD", text.translate(_LETTERS))
-        text = "".join(c for c in text if unicodedata.category(c) not in ("Mn", "Cf")).casefold().translate(_LETTERS)
+        text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold()).translate(_LETTERS)
+        text = "".join(c for c in text if unicodedata.category(c) not in ("Mn", "Cf"))
         text = re.sub(r"[\s_]+", "_", text).strip("_")
     return text
 

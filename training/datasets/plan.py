@@ -9,7 +9,7 @@ from training.datasets.counts import compare_with_published, count
 from training.datasets.identity_tables import is_identity_table, read_identity_table
 from training.datasets.items import Item, Person, Plan, Rejection
 from training.datasets.join import Identities, explain_unpaired, is_id, join, normalise_name
-from training.datasets.layout_tree import kind_of, suffix_of
+from training.datasets.layout_tree import FEATURES, kind_of, suffix_of
 from training.datasets.layouts import Findings, items, open_tree
 from training.datasets.splits import hash_share, open_split, place_people
 from training.datasets.test_lists import check_leakage, read_test_list, shorten
@@ -137,6 +137,7 @@ def _account_for_rest(tree, findings):
             findings.reject(path, f"neither a picture nor sound by its name (.{suffix_of(path)})")
         else:
             what, wanted = ("a picture", "voices") if kind == "face" else ("a recording", "faces")
+            what = f"features (.{suffix_of(path)})" if suffix_of(path) in FEATURES else what
             findings.reject(path, f"{what}, and this root was given for {wanted} only")
 
 

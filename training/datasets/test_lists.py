@@ -58,6 +58,8 @@ def shorten(names):
 
 def _names(lines):
     """Names and ids in the lines of a list, by the form of the first of them."""
+    if not lines:
+        return
     if re.search(r"\bset\b", lines[0], re.IGNORECASE) and re.search(r"\bid\b|name", lines[0], re.IGNORECASE):
         yield from _meta_names(lines)
         return
