@@ -185,6 +185,23 @@ def test_refusals_in_one_sentence(tmp_path):
     assert choose(open_tree(tmp_path / "both"), "face", "vggface2,voxceleb1")[0].name == "vggface2"
 
 
+def test_a_wrong_layout_says_what_it_did_not_find(tmp_path):
+    corpus = write_corpus("plain", tmp_path / "c", people=2, accidents=False)
+    with pytest.raises(ValueError, match="0 people with voices and 2 with faces; .*; 4 files were set aside, 4 of them "
+                                         "because: not named idNNNNN/<11 characters>/NNNNN or"):
+        make_plan(voices=corpus.root, faces=corpus.root, layout="voxceleb1,vggface", split="wen")
+
+
+def test_numbers_of_any_length_are_names_at_most(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("files/Ann.txt", f"1 u 1 2 3 4 2 3 1\n{'9' * 5000} u 1 2 3 4 2 3 1\nno row\n")
+        for name in ("1", "9" * 5000):
+            archive.writestr(f"Ann/{name}.jpg", b"x")
+    plan = make_plan(voices=[], faces=tmp_path / "a.zip", unpaired="keep")
+    assert [item.box for item in plan.items] == [(1, 2, 3, 4), None]
+    assert any("2 lines are no rows of VGGFace" in note for note in plan.notes)
+
+
 def test_rows_say_what_is_wrong_with_them(tmp_path):
     write(tmp_path / "1.wav"), write(tmp_path / "2.png"), write(tmp_path / "3.npy")
     listed = write(tmp_path / "list.tsv", b"file\tspeaker\tbox\n1.wav\tAnn\t\n2.png\tAnn\t9 9 3 3\n3.npy\tAnn\t\n"

@@ -8,6 +8,7 @@ alike are named in the reason for setting them aside.
 
 import dataclasses
 import difflib
+import functools
 import re
 import unicodedata
 
@@ -18,6 +19,7 @@ _LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h",
 _MOST_COMPARISONS = 400_000
 
 
+@functools.lru_cache(maxsize=1 << 16)  # a name comes with each of its files
 def normalise_name(name):  # str -> str
     """The form in which names are compared: no accents, no case, spaces and underscores one "_"; dots are kept."""
     before, text = None, str(name)

@@ -5,7 +5,7 @@ import re
 from training.datasets.items import Item
 from training.datasets.layout_reading import Layout, read_paths
 from training.datasets.layout_text import read_table
-from training.datasets.layout_tree import FEATURES, kind_of, needs_av, suffix_of
+from training.datasets.layout_tree import FEATURES, needs_av, suffix_of
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _FORM = "<11 characters>_<start>_<end>.wav (or .mp4, .jpg) with avspeech_*.csv"
@@ -13,7 +13,7 @@ _TOLERANCE_S = 0.05  # names carry rounded seconds
 
 
 def _tables(tree):
-    return [path for path in tree.files if suffix_of(path) == "csv" and _is_table(tree, path)]
+    return [path for path in tree.of_kind(None) if suffix_of(path) == "csv" and _is_table(tree, path)]
 
 
 def _is_table(tree, path):
@@ -41,7 +41,7 @@ def read(tree, kind, findings):
     """Items of clips, or of the segments of whole videos. Who speaks is not known: each video counts as a person."""
     tables = _tables(tree)
     findings.tables.update(dict.fromkeys(tables, "segments of AVSpeech"))
-    videos = {name[0] for path in tree.files if kind_of(path) and (name := _split_name(path))}
+    videos = {name[0] for path in tree.of_kind(kind) if (name := _split_name(path))}
     segments = {}
     for path in tables:
         for video, row in _rows(tree, path):

@@ -2,7 +2,7 @@
 
 from training.datasets.items import Item
 from training.datasets.layout_reading import KIND_WORDS, Layout
-from training.datasets.layout_tree import FEATURES, kind_of, needs_av, suffix_of
+from training.datasets.layout_tree import FEATURES, needs_av, suffix_of
 
 FACE_WORDS = {"faces", "face", "images", "image", "imgs", "img", "pictures", "photos", "jpg", "png"}
 VOICE_WORDS = {"voices", "voice", "audio", "audios", "wav", "wavs", "flac", "mp3", "speech", "clips"}
@@ -17,7 +17,7 @@ def people_of_folders(tree, kind):  # -> {path: person or None}, in the order of
     One folder above all, of any name, is left out too if the files lie in two or more folders directly below it.
     None for files that lie in no person's folder.
     """
-    parts = {path: path.split("/") for path in tree.files if kind_of(path) == kind}
+    parts = {path: path.split("/") for path in tree.of_kind(kind)}
     start = 0
     while True:
         tops = {way[start] for way in parts.values() if len(way) > start + 1}

@@ -50,7 +50,7 @@ def recognise_cmu(tree, kind):
 
 def read_cmu(tree, kind, findings):
     """Items of log-mel features ([T, 64], as they are: without silence, normalised) and of frontal faces."""
-    pattern, count = (_FRONTAL, 0) if kind == "face" else (_FBANK, 0)
+    pattern, count = (_FRONTAL if kind == "face" else _FBANK), 0
 
     def parse(path):
         nonlocal count

@@ -3,7 +3,6 @@
 import dataclasses
 
 from training.datasets.items import Rejection
-from training.datasets.layout_tree import kind_of
 
 RECOGNISED_SHARE = 0.5  # of the sampled files of a kind: real trees hold other files as well
 KIND_WORDS = {"face": "pictures", "voice": "recordings"}
@@ -45,13 +44,12 @@ class Findings:
 
 def read_paths(tree, kind, findings, parse):
     """Yields parse(path) for the files of a kind; where that is a reason (str), the file is set aside."""
-    for path in tree.files:
-        if kind_of(path) == kind:
-            found = parse(path)
-            if isinstance(found, str):
-                findings.reject(path, found)
-            else:
-                yield found
+    for path in tree.of_kind(kind):
+        found = parse(path)
+        if isinstance(found, str):
+            findings.reject(path, found)
+        else:
+            yield found
 
 
 def recognise_names(tree, kind, pattern, form):

@@ -74,8 +74,8 @@ def read(tree, kind, findings):
                             found.person)
         else:
             yield found
-    for other in tree.files:
-        if kind_of(other) == kind and other not in named:
+    for other in tree.of_kind(kind):
+        if other not in named:
             findings.reject(other, f"in no row of {path}")
     if unknown and findings.is_first(kind):
         findings.notes.append(f'"{path}" in "{tree.root}": columns that are kept as they are: {", ".join(unknown)}.')

@@ -13,21 +13,19 @@ SOUNDS = {"wav", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "au", "caf"
 AV_SOUNDS = {"m4a", "aac", "mp4", "m4v", "mov", "mkv", "webm", "avi", "wma", "3gp", "mpg", "mpeg"}  # for PyAV only
 PICTURES = {"jpg", "jpeg", "jpe", "jfif", "png", "bmp", "webp", "gif", "tif", "tiff", "ppm"}
 FEATURES = {"npy", "npz", "pickle", "pkl"}  # what some corpora hold instead of sound
+_KINDS = dict.fromkeys(PICTURES, "face") | dict.fromkeys(SOUNDS | AV_SOUNDS | FEATURES, "voice")
 _SAMPLE = 2000
 
 
 def suffix_of(path):
     """The suffix of a path in lower case without its dot; "" if there is none."""
-    name = path.rpartition("/")[2].lstrip(".")
-    return name.rpartition(".")[2].lower() if "." in name else ""
+    stem, dot, suffix = path.rpartition(".")
+    return suffix.lower() if dot and stem and not stem.endswith("/") and "/" not in suffix else ""
 
 
 def kind_of(path):
     """ "face" or "voice" by the suffix of a path, or None for what is neither."""
-    suffix = suffix_of(path)
-    if suffix in PICTURES:
-        return "face"
-    return "voice" if suffix in SOUNDS or suffix in AV_SOUNDS or suffix in FEATURES else None
+    return _KINDS.get(suffix_of(path))
 
 
 def needs_av(path):
@@ -44,7 +42,7 @@ class Tree:
     def __init__(self, path):
         self.root = os.fspath(path)
         self.problems = []
-        self._files, self._samples = None, {}
+        self._files, self._by_kind = None, None
         if not os.path.exists(self.root):
             raise ValueError(f'there is no "{self.root}"; give a folder, a zip or a list of rows (.csv, .tsv, .jsonl).')
         self.is_zip = os.path.isfile(self.root)
@@ -59,12 +57,18 @@ class Tree:
             self._files = sorted(found, key=lambda path: path.split("/")) if self.is_zip else found
         return self._files
 
+    def of_kind(self, kind):  # -> list of paths
+        """The files of a kind ("face", "voice", or None for all others), in the order of `files`."""
+        if self._by_kind is None:
+            self._by_kind = {"face": [], "voice": [], None: []}
+            for path in self.files:
+                self._by_kind[kind_of(path)].append(path)
+        return self._by_kind[kind]
+
     def sample(self, kind):  # -> list of paths
         """At most 2000 files of a kind, evenly from the whole list."""
-        if kind not in self._samples:
-            chosen = [path for path in self.files if kind_of(path) == kind]
-            self._samples[kind] = chosen[:: -(-len(chosen) // _SAMPLE) or 1]
-        return self._samples[kind]
+        chosen = self.of_kind(kind)
+        return chosen[:: -(-len(chosen) // _SAMPLE) or 1]
 
     def reject(self, path, reason, person=""):
         """Sets a path aside."""

@@ -9,7 +9,6 @@ from training.datasets.items import Item
 from training.datasets.join import normalise_name
 from training.datasets.layout_reading import Layout, read_paths, recognise_names
 from training.datasets.layout_text import open_lines, read_table
-from training.datasets.layout_tree import kind_of
 
 _LIST = re.compile(r"(?:^|/)files/(?P<person>[^/]+)\.txt$")
 _VGGFACE2 = re.compile(r"(?:^|/)(?:(?P<subset>train|test)/)?(?P<person>n\d{6})/(?P<picture>\d{4}_\d{2})\.\w+$")
@@ -21,7 +20,7 @@ def recognise_vggface(tree, kind):
     """Evidence of VGGFace: its list files."""
     if kind != "face":
         return None
-    lists = [path for path in tree.files if _LIST.search(path)]
+    lists = [path for path in tree.of_kind(None) if _LIST.search(path)]
     if not lists or not any(_read_list(tree, path)[0] for path in lists[:3]):
         return None
     return f'{len(lists)} lists of pictures and boxes such as "{lists[0]}"'
@@ -29,12 +28,11 @@ def recognise_vggface(tree, kind):
 
 def read_vggface(tree, kind, findings):
     """Items of the pictures that are there, <Name>/<id>.jpg anywhere; box, pose and score where a list has the id."""
-    lists = {normalise_name(tree.text(match["person"])): path for path in tree.files if (match := _LIST.search(path))}
+    lists = {normalise_name(tree.text(match["person"])): path
+             for path in tree.of_kind(None) if (match := _LIST.search(path))}
     findings.tables.update(dict.fromkeys(lists.values(), "boxes of VGGFace"))
     current, rows, num_found = None, {}, 0
-    for path in tree.files:
-        if kind_of(path) != kind:
-            continue
+    for path in tree.of_kind(kind):
         if "/" not in path:
             findings.reject(path, "lies in no person's folder")
             continue
@@ -42,12 +40,16 @@ def read_vggface(tree, kind, findings):
         if name != current:
             current, rows = name, _rows_of(tree, lists.get(normalise_name(name)), findings)
         stem = path.rpartition("/")[2].rpartition(".")[0]
-        box, extra = rows.get(int(stem), (None, {})) if stem.isdecimal() else (None, {})
+        box, extra = rows.get(_number(stem), (None, {}))
         num_found += box is not None
         yield Item(kind, path, tree.root, name, box=box, extra=dict(extra))
     if lists:
         findings.notes.append(f'"{tree.root}": {num_found} pictures have a row in the {len(lists)} lists of files/; '
                               "rows without a picture are addresses on the web, which are not fetched.")
+
+
+def _number(text):  # "00000012" -> 12, None for what is no number of a picture
+    return int(text) if text.isdecimal() and len(text) < 19 else None
 
 
 def _rows_of(tree, path, findings):
@@ -71,13 +73,13 @@ def _read_list(tree, path):  # -> {id: (box, extra)}, number of lines that are n
         words = line.split()
         try:
             numbers = [float(word) for word in words[2:]]
-            if not words[0].isdecimal() or len(numbers) < 4 or not all(map(math.isfinite, numbers)):
+            if _number(words[0]) is None or len(numbers) < 4 or not all(map(math.isfinite, numbers)):
                 raise ValueError
         except (ValueError, IndexError):
             bad += 1
             continue
         rest = dict(zip(("pose", "score", "curation"), numbers[4:]))
-        rows[int(words[0])] = tuple(numbers[:4]), rest
+        rows[_number(words[0])] = tuple(numbers[:4]), rest
     return rows, bad
 
 
@@ -89,8 +91,8 @@ def recognise_vggface2(tree, kind):
 def read_vggface2(tree, kind, findings):
     """Items of VGGFace2; the box and five landmarks of loose_bb_*.csv and loose_landmark_*.csv, if they are there."""
     places = {}
-    for path in tree.files:
-        if kind_of(path) == kind and (match := _VGGFACE2.search(path)):
+    for path in tree.of_kind(kind):
+        if match := _VGGFACE2.search(path):
             places[f"{match['person']}/{match['picture']}"] = len(places)
     numbers = _read_extras(tree, places, findings)
 
@@ -113,7 +115,7 @@ def _read_extras(tree, places, findings):  # -> {"bb": [P, 4], "landmark": [P, 1
     """Numbers of the pictures that are there; the tables, of millions of rows, are not kept."""
     widths = {"bb": 4, "landmark": 10}
     numbers = {what: np.full((len(places), width), np.nan) for what, width in widths.items()}
-    for path in tree.files:
+    for path in tree.of_kind(None):
         if not (match := _EXTRAS.search(path)):
             continue
         what = match["what"]

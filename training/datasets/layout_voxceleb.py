@@ -48,8 +48,8 @@ def _counts(tree, kind):  # -> number of files with VoxCeleb1's ids, with VoxCel
 
 def read_voices(tree, kind, findings):
     """Items of either VoxCeleb: who speaks is the folder's id or name. Of a wav and its m4a the wav is taken."""
-    files = tree.files
-    whole = {path.rpartition(".")[0] for path in files if suffix_of(path) in ("wav", "flac")}
+    has_av = any(map(needs_av, tree.of_kind(kind)))
+    whole = {path.rpartition(".")[0] for path in tree.of_kind(kind) if has_av and suffix_of(path) in ("wav", "flac")}
 
     def parse(path):
         if suffix_of(path) in FEATURES:

@@ -11,7 +11,7 @@ from training.datasets.layout_plain import PLAIN
 from training.datasets.layout_processed import HQ_VOXCELEB, VOICE2FACE
 from training.datasets.layout_reading import KIND_WORDS, Findings
 from training.datasets.layout_rows import LIST_SUFFIXES, ROWS, RowList
-from training.datasets.layout_tree import Tree, kind_of, suffix_of
+from training.datasets.layout_tree import Tree, suffix_of
 from training.datasets.layout_vggface import VGGFACE, VGGFACE2
 from training.datasets.layout_voxceleb import VOXCELEB1, VOXCELEB1_FACES, VOXCELEB2
 
@@ -67,7 +67,7 @@ def choose(tree, kind, wanted="auto"):  # -> (Layout, evidence in words)
     if seen:
         guesses = "; ".join(f"{name} ({evidence})" for name, evidence in seen.items())
         raise ValueError(f'"{tree.root}" may hold {what} in more than one layout: {guesses}. Choose one by --layout.')
-    number = sum(kind_of(path) == kind for path in tree.files)
+    number = len(tree.of_kind(kind))
     looked_for = "; ".join(f"{name}: {row.looks_for[kind]}" for name, row in LAYOUTS.items() if kind in row.looks_for)
     raise ValueError(f'no known layout of {what} in "{tree.root}" ({len(tree.files)} files, {number} of them {what}). '
                      f"Looked for {looked_for}.")

@@ -3,13 +3,14 @@
 Nothing is decoded here. The same files, tables and options give the same Plan on any machine.
 """
 
+import collections
 import os
 
 from training.datasets.counts import compare_with_published, count
 from training.datasets.identity_tables import is_identity_table, read_identity_table
 from training.datasets.items import Item, Person, Plan, Rejection
 from training.datasets.join import Identities, explain_unpaired, is_id, join, normalise_name
-from training.datasets.layout_tree import FEATURES, kind_of, suffix_of
+from training.datasets.layout_tree import FEATURES, suffix_of
 from training.datasets.layouts import Findings, items, open_tree
 from training.datasets.splits import hash_share, open_split, place_people
 from training.datasets.test_lists import check_leakage, read_test_list, shorten
@@ -54,7 +55,7 @@ def make_plan(*, voices, faces, layout="auto", split="hash:80/10/10", meta=(), t
         labels = {person.label for person in by_chance}
         kept = [person for person in kept if person.label in labels]
     if not kept:
-        raise ValueError(_nobody(people, reasons))
+        raise ValueError(_nobody(people, reasons, rejections))
     lists = {os.fspath(path): _read_list(path, trees, identities) for path in _as_list(test_lists)}
     notes += check_leakage(kept, places, lists, identities)
     rejections += [Rejection(item.path, person.label, reasons[person.label], item.root)
@@ -98,7 +99,7 @@ def _read_tables(trees, meta):  # -> list of IdentityTable, the published ones f
         except OSError as error:
             raise ValueError(f'the table "{path}" cannot be read ({error.strerror}).') from error
     for root, tree in trees.items():
-        for path in filter(is_identity_table, tree.files):
+        for path in filter(is_identity_table, tree.of_kind(None)):
             with tree.open(path) as file:
                 tables.append(read_identity_table(file, f"{root}/{path}"))
     known = {name: place for place, name in enumerate(_TABLE_ORDER)}
@@ -127,9 +128,10 @@ def _read_roots(trees, roots, layout):  # -> notes, tables, rejections, items, n
 
 def _account_for_rest(tree, findings):
     """Every file that is of no wanted kind is a table, or is set aside."""
-    for path in tree.files:
-        kind, name = kind_of(path), path.rpartition("/")[2].lower()
-        if path in findings.tables or kind in findings.kinds:
+    others = [kind for kind in (None, "face", "voice") if kind not in findings.kinds]
+    for path, kind in [(path, other) for other in others for path in tree.of_kind(other)]:
+        name = path.rpartition("/")[2].lower()
+        if path in findings.tables:
             continue
         if is_identity_table(path) or name in _LISTS:
             findings.tables[path] = "a published table"
@@ -171,14 +173,18 @@ def _finish(kept, places):  # -> list of Person, list of Item
     return people, rows
 
 
-def _nobody(people, reasons):
+def _nobody(people, reasons, rejections):
     counted = {}
     for person in people:
         for kind in {item.kind for item in person.items}:
             counted[kind] = counted.get(kind, 0) + 1
     example = next(((person.label, reasons[person.label]) for person in people if person.label in reasons), None)
     text = f"nobody is left: {counted.get('voice', 0)} people with voices and {counted.get('face', 0)} with faces"
-    return text + (f'; for example "{example[0]}": {example[1]}.' if example else ".")
+    text += f'; for example "{example[0]}": {example[1]}' if example else ""
+    if rejections:
+        reason, number = collections.Counter(rejection.reason for rejection in rejections).most_common(1)[0]
+        text += f"; {len(rejections)} files were set aside, {number} of them because: {reason}"
+    return text + "."
 
 
 def _spelling_notes(people):

@@ -2,7 +2,7 @@
 
 import re
 
-from training.datasets.join import is_id
+from training.datasets.join import is_id, normalise_name
 from training.datasets.layout_text import open_lines
 from training.datasets.splits import keys_of_names, read_split_list
 
@@ -45,6 +45,11 @@ def check_leakage(people, places, lists, identities):
                              "not report results on it.")
         inside = sum(places.get(person.label) == "test" and identities.key(min(person.keys)) in named
                      for person in people)
+        blind = [name for key, name in named.items() if is_id(normalise_name(name)) and not identities.knows(name)
+                 and not any(key in person.keys for person in people)]
+        if blind:
+            notes.append(f'test list "{path}": no table says who {len(blind)} of its ids are ({shorten(blind)}), so it '
+                         "is not known whether they are in train under their names; give the table by --meta.")
         notes.append(f'test list "{path}": {len(named)} people, {inside} of them in test, none in train'
                      + (f"; {len(leaked['val'])} in val ({shorten(leaked['val'])})" if leaked["val"] else "") + ".")
     return notes
