@@ -103,3 +103,74 @@ def test_bad_data_for_show(data, tmp_path):
         assert result.exit_code == 2 and message in result.output and "Traceback" not in result.output
     result = run("show", "--data", data, "--dest", tmp_path / "sheet.png", "--split", "test")
     assert result.exit_code == 2 and "in the split test" in result.output
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A plain corpus of two people on the disk, with one broken picture."""
+    from small_corpus import write_corpus
+
+    root = tmp_path_factory.mktemp("corpus")
+    write_corpus(root, people=2, faces=1, clips=1)
+    (root / "faces" / "Person 0" / "broken.png").write_text("no picture")
+    return root
+
+
+def build_words(corpus, *more):
+    return ["build", "--voices", corpus / "voices", "--faces", corpus / "faces", "--workers", 1, "--vad", "none",
+            "--resolution", 32, *more]
+
+
+def test_build_check_stats_and_report(corpus, tmp_path):
+    dest = tmp_path / "data.zip"
+    result = run(*build_words(corpus, "--split", "hash:100/0/0", "--dest", dest, "--report"))
+    assert result.exit_code == 0, result.output
+    assert "2 people, 2 faces, 2 clips; 1 rejected" in result.output
+    assert "2 faces came without landmarks" in result.output  # said once, loudly
+    assert "no picture" not in (tmp_path / "data.html").read_text() and "broken.png" in (
+        tmp_path / "data.html").read_text()
+    result = run("check", "--data", dest)
+    assert result.exit_code == 0 and "whole, 6 rows" in result.output
+    result = run("stats", "--data", dest)
+    assert result.exit_code == 0 and "face: not a picture" in result.output and "men among known" in result.output
+    content = bytearray(dest.read_bytes())
+    content[200] ^= 255
+    (tmp_path / "bad.zip").write_bytes(content)
+    result = run("check", "--data", tmp_path / "bad.zip")
+    assert result.exit_code == 1 and "1 faults" in result.output
+
+
+def test_shards_and_merge_at_the_door(corpus, tmp_path):
+    dest = tmp_path / "data.zip"
+    words = build_words(corpus, "--split", "hash:100/0/0", "--dest", dest)
+    assert "`merge` puts the parts together" in run(*words, "--shard", "1/1").output
+    result = run("merge", f"{dest}.shard-1-of-1", "--dest", dest)
+    assert result.exit_code == 0 and "2 people, 2 faces, 2 clips" in result.output
+    result = run(*words)
+    assert result.exit_code == 2 and "exists" in result.output
+
+
+def test_the_published_form_makes_pictures(data, tmp_path):
+    result = run("--source", data, "--dest", tmp_path / "out.zip", "--width", 32, "--height", 32, "--max_images", 4)
+    assert result.exit_code == 0 and "4 images of 32x32" in result.output
+    assert [row["label"] for row in Dataset(tmp_path / "out.zip").faces()] == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["build", "--dest", "x.zip"], "give --voices, --faces, or both"),
+    (["build", "--voices", "nowhere", "--faces", "nowhere", "--dest", "x.zip"], "nowhere"),
+    (["build", "--faces", ".", "--resolution", 4, "--dest", "x.zip"], "--resolution 4"),
+    (["build", "--faces", ".", "--shard", "3/2", "--dest", "x.zip"], "not a shard such as 2/8"),
+    (["build", "--faces", ".", "--detector", "dlib", "--dest", "x.zip"], "dlib needs --model"),
+    (["build", "--faces", ".", "--model", "a.dat", "--dest", "x.zip"], "no detector was given"),
+    (["build", "--faces", ".", "--min-sharpness", "much", "--dest", "x.zip"], "neither a number nor none"),
+    (["merge", "nowhere", "--dest", "x.zip"], "is no shard of a build"),
+    (["check", "--data", "nowhere"], "no dataset at"), (["stats", "--data", "nowhere"], "no dataset at"),
+    (["--source", "nowhere", "--dest", "x.zip"], "no pictures at"),
+    (["--source", ".", "--dest", "x.zip", "--width", 8], "belong together"),
+    (["--source", ".", "--dest", "x.zip", "--transform", "center-crop"], "needs --resolution")])
+def test_bad_input_of_the_commands_is_one_line(words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run(*words)
+    assert result.exit_code == 2 and message in result.output and "Traceback" not in result.output
+    assert list(tmp_path.iterdir()) == []

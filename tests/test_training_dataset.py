@@ -262,3 +262,81 @@ def test_a_damaged_zip_names_the_item(written, tmp_path):
     (tmp_path / "bad.zip").write_bytes(content)
     with pytest.raises(ValueError, match=row["path"]):
         Dataset(tmp_path / "bad.zip").read_face(row)
+
+
+@pytest.mark.parametrize("name", ["small.zip", "small"])
+def test_rows_by_the_index_are_the_rows_of_the_manifest(written, name):
+    dataset = Dataset(written / name)
+    assert dataset.is_indexed
+    lines = [json.loads(line) for line in dataset.read_file("manifest.jsonl").splitlines()]
+    for kind, rows in (("person", dataset.people), ("face", dataset.faces), ("voice", dataset.voices)):
+        assert list(rows()) == [line for line in lines if line["kind"] == kind]
+        assert rows("val") == [line for line in lines if line["kind"] == kind and line["split"] == "val"]
+    faces = dataset.faces()
+    assert faces[-1] == list(faces)[-1] and faces[2:5] == list(faces)[2:5] and len(faces[::2]) == 12
+    with pytest.raises(IndexError):
+        faces[24]
+
+
+def test_an_edited_manifest_is_read_row_by_row(written, tmp_path):
+    import shutil
+
+    shutil.copytree(written / "small", tmp_path / "data")
+    manifest = tmp_path / "data" / "manifest.jsonl"
+    manifest.write_text(manifest.read_text().replace('"split": "val"', '"split": "train"'))
+    dataset = Dataset(tmp_path / "data")
+    assert not dataset.is_indexed and len(dataset.faces("val")) == 0 and len(dataset.faces("train")) == 22
+    assert dataset.read_face(dataset.faces()[0]).shape == (32, 32, 3)
+
+
+def test_an_index_that_lies_is_not_believed(written, tmp_path):
+    """A card whose checksums fit a forged index: rows are still validated when they are read."""
+    import shutil
+
+    shutil.copytree(written / "small", tmp_path / "data")
+    index = np.load(tmp_path / "data" / "index.npy")
+    index["split"] = 0
+    np.save(tmp_path / "data" / "index.npy", index)
+    assert not Dataset(tmp_path / "data").is_indexed
+    card = json.loads((tmp_path / "data" / "card.json").read_text())
+    card["checksums"]["index.npy"] = hashlib.sha256((tmp_path / "data" / "index.npy").read_bytes()).hexdigest()
+    (tmp_path / "data" / "card.json").write_text(json.dumps(card))
+    rows = Dataset(tmp_path / "data").faces("train")
+    with pytest.raises(ValueError, match="is not what the index says"):
+        list(rows)
+
+
+@pytest.mark.parametrize("change", ["rewritten", "appended", "comment lost"])
+def test_a_zip_that_others_changed_is_read_by_its_directory(written, tmp_path, change):
+    source, changed = written / "small.zip", tmp_path / "changed.zip"
+    expected = Dataset(source)
+    if change == "appended":
+        changed.write_bytes(source.read_bytes())
+        with zipfile.ZipFile(changed, "a") as archive:
+            archive.writestr("notes.txt", "hello")
+    else:
+        with zipfile.ZipFile(source) as old, zipfile.ZipFile(changed, "w", zipfile.ZIP_DEFLATED) as new:
+            for name in reversed(old.namelist()):
+                new.writestr(name, old.read(name))
+            new.comment = old.comment if change == "rewritten" else b""
+    dataset = Dataset(changed)
+    for row in dataset.faces():
+        assert np.array_equal(dataset.read_face(row), expected.read_face(row))
+    assert dataset.card == expected.card
+
+
+def test_a_large_zip_has_its_directory_beyond_4_gib(tmp_path):
+    """The places of a zip with the records of zip64 are found: a sparse file of 5 GiB."""
+    from training.datasets.zip_tail import read_places
+
+    with (tmp_path / "large.zip").open("w+b") as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr("a", b"first")
+            file.seek(5 << 30)
+            archive.start_dir = file.tell()
+            archive.writestr("card.json", b"{}")
+            place = file.tell() - 2
+            archive.comment = json.dumps({"directory": file.tell(), "places": {"card.json": [place, 2]}}).encode()
+        assert read_places(file) == {"card.json": (place, 2)}
+        file.seek(place)
+        assert file.read(2) == b"{}"

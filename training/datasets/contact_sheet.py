@@ -8,10 +8,10 @@ _PAPER, _INK, _LABEL = (250, 250, 250), (70, 110, 160), (90, 90, 90)
 _WAVE_HEIGHT, _LABEL_HEIGHT, _GAP = 28, 12, 4
 
 
-def contact_sheet(dataset, *, split=None, num_people=24, cell=128, columns=None):  # -> uint8 [H, W, 3]
+def contact_sheet(dataset, *, split=None, num_people=24, cell=128, columns=None, people=None):  # -> uint8 [H, W, 3]
     """The sheet of the first people of a split (or of all) that have a face or a clip.
 
-    `cell` is the width of a face on the sheet in pixels. ValueError if the split is empty.
+    `cell` is the width of a face on the sheet in pixels; `people` chooses people. ValueError if the split is empty.
     """
     from PIL import Image, ImageDraw
 
@@ -19,8 +19,10 @@ def contact_sheet(dataset, *, split=None, num_people=24, cell=128, columns=None)
         raise ValueError(
             f"{num_people} people in cells of {cell} pixels: 1 or more people, 16 to 1024 pixels are allowed."
         )
-    faces, voices = _first_rows(dataset.faces(split)), _first_rows(dataset.voices(split))
-    people = list(dict.fromkeys([row["person"] for row in dataset.people(split)] + list(faces) + list(voices)))
+    wanted, waves = people and set(people), (row for row in dataset.voices(split) if "features" not in row)
+    faces, voices = (_first_rows(rows, wanted) for rows in (dataset.faces(split), waves))
+    if people is None:
+        people = list(dict.fromkeys([row["person"] for row in dataset.people(split)] + list(faces) + list(voices)))
     people = [person for person in people if person in faces or person in voices][:num_people]
     if not people:
         raise ValueError(
@@ -40,10 +42,13 @@ def contact_sheet(dataset, *, split=None, num_people=24, cell=128, columns=None)
     return np.asarray(sheet)
 
 
-def _first_rows(rows):  # rows -> {person: its first row}
+def _first_rows(rows, wanted):  # rows -> {person: its first row}
     first = {}
     for row in rows:
-        first.setdefault(row["person"], row)
+        if wanted is None or row["person"] in wanted:
+            first.setdefault(row["person"], row)
+            if wanted is not None and len(first) == len(wanted):
+                break
     return first
 
 

@@ -5,27 +5,20 @@ destination.
 """
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import hashlib
 import io
-import json
 import multiprocessing
-import os
-import pathlib
-import shutil
-import tempfile
-import zipfile
 
 import numpy as np
 
 from training.dataset import FORMAT
+from training.datasets.voice_build import AUDIO_FORMATS, sound_bytes
+from training.datasets.writer import dataset_writer
 
-AUDIO_FORMATS = ("flac", "wav")
 LICENCE = "CC0-1.0"
 _PEOPLE_AT_ONCE = 8
 _SHARD = 1000  # people in a folder
-_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,21 +66,13 @@ def write_world(settings, dest, *, workers=1, command=None, progress=None):
     `progress` is called with the number of people after each piece of work. `command` goes into the card.
     """
     settings.check()
-    dest = pathlib.Path(dest)
-    if dest.exists() or dest.is_symlink():
-        raise ValueError(f'"{dest}" exists; remove it or choose another --dest.')
-    dest.parent.mkdir(parents=True, exist_ok=True)
-    with _target(dest) as (add, scratch):
-        manifest = scratch / "manifest"
-        with manifest.open("wb") as file:
-            for people, files, rows in _pieces(settings, workers):
-                for name, content in files:
-                    add(name, content)
-                file.write("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows).encode())
-                if progress is not None:
-                    progress(people)
-        add("manifest.jsonl", manifest.read_bytes())
-        add("card.json", (json.dumps(_card(settings, command), indent=2) + "\n").encode())
+    with dataset_writer(dest) as writer:
+        for people, files, rows in _pieces(settings, workers):
+            for row in rows:
+                writer.add_row(row, files.get(row.get("path")))
+            if progress is not None:
+                progress(people)
+        writer.finish(_card(settings, command))
 
 
 def _card(settings, command):
@@ -112,37 +97,6 @@ def _card(settings, command):
         "ceilings": {name: round(value, 6) for name, value in world.ceilings().items()},
         "unheard": list(UNHEARD),
     }
-
-
-@contextlib.contextmanager
-def _target(dest):  # -> (add(name, bytes), scratch folder); moved to dest on success, removed on failure
-    """Collects files in a hidden folder beside `dest` and moves the result into place when all are there."""
-    scratch = pathlib.Path(tempfile.mkdtemp(prefix=f".{dest.name[:40]}.", suffix=".part", dir=dest.parent))
-    try:
-        if dest.suffix.lower() == ".zip":
-            content = scratch / "content.zip"
-            with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
-                yield lambda name, data: archive.writestr(_zip_entry(name), data), scratch
-        else:
-            content = scratch / "content"
-            content.mkdir()
-            yield lambda name, data: _write_file(content / name, data), scratch
-        if dest.exists():
-            raise ValueError(f'"{dest}" appeared while it was being written; nothing was replaced.')
-        os.rename(content, dest)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _zip_entry(name):
-    entry = zipfile.ZipInfo(name, _ZIP_TIME)  # fixed, so that the same command gives the same bytes
-    entry.create_system, entry.external_attr = 3, 0o644 << 16
-    return entry
-
-
-def _write_file(path, data):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
 
 
 def _pieces(settings, workers):  # -> (people, files, rows) in the order of the people
@@ -174,13 +128,13 @@ def _use_one_thread():
     torch.set_num_threads(1)
 
 
-def _piece(settings, indices):  # -> number of people, [(name, bytes)], [row]
+def _piece(settings, indices):  # -> number of people, {path: bytes}, [row]
     from voice2style.demo.world import World
 
     world = World(settings.seed, audibility=settings.audibility, nuisance=settings.nuisance)
     people = world.people(indices)
     images, landmarks = _draw(world, people, settings)
-    files, rows = [], []
+    files, rows = {}, []
     for place, person in enumerate(indices):
         person_row = {"kind": "person", "person": person, "split": split_of(person), "group": int(people.group[place])}
         for kind in ("heard", "traits"):
@@ -214,7 +168,7 @@ def _draw(world, people, settings):  # -> uint8 [P, F, R, R, 3], float [P, F, 6,
 
 def _entry(files, kind, folder, person, number, suffix, content):  # -> the start of a manifest row
     path = f"{folder}/{person // _SHARD:05d}/{person:08d}_{number}.{suffix}"
-    files.append((path, content))
+    files[path] = content
     digest = hashlib.sha256(content).hexdigest()
     return {"kind": kind, "path": path, "person": person, "split": split_of(person), "sha256": digest}
 
@@ -230,18 +184,8 @@ def _face(files, person, shot, pixels, points):
 
 
 def _voice(files, person, clip, world, settings):
+    from voice2style.demo.voices import to_int16
+
     wave = world.voice(person, clip, seconds=(settings.min_seconds, settings.max_seconds))
-    row = _entry(files, "voice", "voices", person, clip, settings.audio, _sound_bytes(wave, settings.audio))
+    row = _entry(files, "voice", "voices", person, clip, settings.audio, sound_bytes(to_int16(wave), settings.audio))
     return row | {"seconds": round(len(wave) / 16000, 7), "sample_rate_hz": 16000}
-
-
-def _sound_bytes(wave, audio):  # float [S] -> bytes of a 16-bit file
-    from voice2style.demo import voices
-
-    if audio == "wav":
-        return voices.wav_bytes(wave)
-    import soundfile
-
-    target = io.BytesIO()
-    soundfile.write(target, voices.to_int16(wave), voices.SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
-    return target.getvalue()
