@@ -17,7 +17,8 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["dnnlib*", "torch_utils*", "voice2style*", "training*", "metrics*"]),
-    package_data={"voice2style.demo": ["*.safetensors", "*.wav"]},
+    package_data={"voice2style.demo": ["*.safetensors", "*.wav"], "metrics.judges": ["*.safetensors"],
+                  "torch_utils.ops": ["*.h", "*.cpp", "*.cu"]},
     install_requires=[
         "torch>=2.11", "ninja", "numpy", "scipy", "librosa", "pillow", "click", "clean-fid", "lpips",
         "safetensors", "soundfile", "soxr", "tqdm", "matplotlib",
@@ -32,7 +33,7 @@ setup(
         "tensorboard": ["tensorboard"],
         "wandb": ["wandb"],
         "openvino": ["openvino"],                   # generate.py --backend openvino
-        "dev": ["pytest", "hypothesis", "ruff", "scikit-image", "scikit-learn"],
+        "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff", "scikit-image", "scikit-learn"],
     },
     entry_points={"console_scripts": ["voice2style=voice2style.command_line:generate"]},
 )
