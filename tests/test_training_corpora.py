@@ -1,4 +1,4 @@
-"""Every layout from its stand-in corpus to a checked dataset: what is broken is set aside by name, the rest is built."""
+"""Every layout from its stand-in corpus to a checked dataset: what is broken is set aside, the rest is built."""
 
 import csv
 import io
