@@ -9,11 +9,13 @@
 import dataclasses
 import pathlib
 
+import torch
 import torch.nn.functional as F
 
 from dnnlib.files import sha256_file
 from metrics.judges import trait_probe
 from metrics.judges.onnx_session import OnnxNetwork, is_fixed
+from metrics.judges.package_judges import FACE_FILES
 from metrics.judges.people_sphere import PeopleSphere, restored, save_recogniser
 from torch_utils.checkpoint import load_checkpoint
 
@@ -107,7 +109,8 @@ def sized(images, size):  # [N, C, H, W] -> [N, 3, *size]
 
 
 def load_recogniser(path, device="cpu"):
-    """Returns the recogniser of a file, frozen: FaceRecogniser for .safetensors, OnnxRecogniser for .onnx.
+    """Returns the recogniser of a file, frozen: FaceRecogniser for .safetensors, OnnxRecogniser for .onnx, those of
+    package_judges for .dat (dlib) and .pt (facenet-pytorch).
 
     A trait probe may stand in for a recogniser: then faces match when their traits do (TraitJudge).
     ValueError when the file is something else, or onnxruntime is not installed.
@@ -116,6 +119,9 @@ def load_recogniser(path, device="cpu"):
     if not path.is_file():
         raise ValueError(f'no such recogniser: "{path}"; give an .onnx file, or a .safetensors file that '
                          "train.py --task recogniser made.")
+    if row := FACE_FILES.get(path.suffix.lower()):
+        judge = row(path)
+        return judge.to(device) if isinstance(judge, torch.nn.Module) else judge
     if path.suffix.lower() == ".onnx":
         return OnnxRecogniser(path, device=device)
     tensors, card = load_checkpoint(path)

@@ -7,6 +7,7 @@
 import pathlib
 
 from metrics.judges.onnx_session import OnnxNetwork, is_fixed
+from metrics.judges.package_judges import SPEAKERS
 from metrics.judges.people_sphere import restored
 from metrics.judges.speaker_network import SpeakerRecogniser, SpeakerRecogniserSettings, check_waves, fitted
 from torch_utils.checkpoint import load_checkpoint
@@ -42,14 +43,16 @@ class OnnxSpeaker(OnnxNetwork):
 
 
 def load_speaker(path, device="cpu"):
-    """Returns the speaker recogniser of a file: our own (.safetensors), or anybody's (.onnx).
+    """Returns the speaker recogniser of a file, our own (.safetensors) or anybody's (.onnx), or of a package by name.
 
-    ValueError when the file is something else.
+    ValueError when the file is something else, or the package is not installed.
     """
+    if str(path) in SPEAKERS:
+        return SPEAKERS[str(path)](device)
     path = pathlib.Path(path)
     if not path.is_file():
-        raise ValueError(f'no such speaker recogniser: "{path}"; give an .onnx file, or a .safetensors file that '
-                         "train.py --task speaker made.")
+        raise ValueError(f'no such speaker recogniser: "{path}"; give an .onnx file, a .safetensors file that '
+                         f"train.py --task speaker made, or a package: {', '.join(SPEAKERS)}.")
     if path.suffix.lower() == ".onnx":
         return OnnxSpeaker(path, device=device)
     tensors, card = load_checkpoint(path)
