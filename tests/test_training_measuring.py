@@ -102,6 +102,18 @@ def test_a_generator_against_data_by_seeds_and_by_voices(tiny_voice_model, world
     assert seeds.protocol["real"]["split"] == "all" and -1 <= voices[1].results[0].value <= 1
 
 
+def test_a_model_that_ignores_its_voice_is_no_nearer_to_its_person(tiny_voice_model, world):
+    """SSIM beside the control: with one face for everybody the mean over people cannot depend on who is who."""
+    model = load(tiny_voice_model, device="cpu")
+    with torch.no_grad():
+        model.encoder.head.weight.zero_()
+        model.encoder.head.bias.zero_()
+    found = values(measure(["ssim", "lpips"], network=model, data=world, settings=dataclasses.replace(DRAWN, num=None)))
+    assert set(found) == {"ssim", "ssim_shuffled", "lpips", "lpips_shuffled"}
+    for name in ("ssim", "lpips"):
+        assert found[name] == pytest.approx(found[f"{name}_shuffled"], rel=1e-6)
+
+
 def test_pairs_are_files_of_the_same_name(folders):
     real, fake = folders
     found = measure(["ssim", "lpips"], fakes=fake, data=real, settings=dataclasses.replace(DRAWN, num=None))
@@ -217,6 +229,24 @@ def test_a_stopped_measurement_goes_on(tiny_voice_model, world, monkeypatch):
     assert drawn[24:] == list(range(16, 40)) and again["fid50k_full"] == pytest.approx(whole["fid50k_full"], rel=1e-9)
     work = training.bench.cache_dir("metrics", "unfinished")
     assert not work.exists() or not list(work.iterdir())
+
+
+@pytest.mark.parametrize("name", ["ppl2_wend", "path_length"])
+def test_a_stopped_path_goes_on_where_it_was(tiny_voice_model, monkeypatch, name):
+    settings, asked, original = dataclasses.replace(DRAWN, num=24), [], Latents.noise
+    whole = values(measure([name], network=tiny_voice_model, settings=settings))
+
+    def noise(self, indices):
+        asked.append(list(indices))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return original(self, indices)
+
+    monkeypatch.setattr(Latents, "noise", noise)
+    with pytest.raises(KeyboardInterrupt):
+        measure([name], network=tiny_voice_model, settings=settings)
+    again = values(measure([name], network=tiny_voice_model, settings=settings))
+    assert asked[2:] == [list(range(8, 16)), list(range(16, 24))] and again == whole
 
 
 def test_inception_by_file_runs_the_published_definitions(folders, tmp_path):
