@@ -1,4 +1,4 @@
-"""Trains a model: a face generator (gan), the voice path (voice), both (joint), a trait reader, a face recogniser."""
+"""Trains a model: a face generator (gan), the voice path (voice), both (joint), a trait reader, a recogniser."""
 
 import dataclasses
 import json
@@ -8,7 +8,7 @@ import click
 
 from dnnlib.command_line import BOOL, Door, public_command
 
-_TASKS = ["gan", "voice", "joint", "probe", "recogniser"]
+_TASKS = ["gan", "voice", "joint", "probe", "recogniser", "speaker"]
 _RUN = ("batch_gpu", "workers", "cache_gb", "skip_corrupt", "keep_states", "keep_snapshots", "tensorboard", "wandb",
         "curves", "allow_tf32", "nhwc", "nobench")
 _SETTINGS = ("kimg", "steps", "batch", "gamma", "mirror", "mirrory", "cond", "subset", "precision", "fp32", "glr",
@@ -116,7 +116,7 @@ _SPEED = [
 @click.command(cls=Door)
 @_options(_GENERAL, _LENGTH, _DATA, _NETWORKS, _OBJECTIVES, _SPEED)
 def main(**options):
-    """Train a generator on faces, the voice path onto a generator, both together, or a judge of faces.
+    """Train a generator on faces, the voice path onto a generator, both together, or a judge of faces or voices.
 
     The same command again goes on where the run was stopped. Boolean options take a value: --mirror=1.
     """
@@ -168,7 +168,7 @@ def _inputs(task, options):
     if task == "gan":
         resume = options["resume"]
         return {"resume": None if resume in ("noresume", "latest") else resume}
-    if task in ("probe", "recogniser"):
+    if task in ("probe", "recogniser", "speaker"):
         return {}
     if options["network"] is None:
         raise click.UsageError(f"--task {task} needs --network, the checkpoint with the generator.")
