@@ -13,7 +13,7 @@ TARGETS = {(64, 4096, 128, 16): (2.5, 5), (64, 4096, 64, 32): (4, 9), (128, 8192
 
 
 def suite_train(rounds, wishes=None):
-    """Full training iterations: 64² in two widths, and with --sweep 128² and grouped convolutions; float32 and bfloat16."""
+    """Full training iterations: 64² in two widths; with --sweep 128² and the grouped form of the published recipe."""
     wishes = wishes or Wishes(rounds=rounds)
     results = []
     for sizes in TARGETS:
