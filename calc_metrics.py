@@ -62,6 +62,9 @@ def main(**options):
     Every number comes as a line of JSON with "results" and "protocol"; it goes to metric-NAME.jsonl beside a snapshot
     of a run, too. docs/metrics.md says what each metric is, and which numbers compare.
     """
+    from torch_utils.process import prepare_process
+
+    prepare_process()
     from training.metrics_table import METRICS
 
     if options["show_list"]:

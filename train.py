@@ -120,8 +120,10 @@ def main(**options):
 
     The same command again goes on where the run was stopped. Boolean options take a value: --mirror=1.
     """
+    from torch_utils.process import prepare_process
+
+    prepare_process()
     from torch_utils import distributed
-    from torch_utils.allocator import keep_freed_memory
     from torch_utils.devices import pick_device
     from training.configure import check_gpus, configure, default_cfg, describe, run_settings
     from training.dataset import Dataset
@@ -129,7 +131,6 @@ def main(**options):
     from training.losses.terms import parse_terms
     from training.snapshot_metrics import measuring_options, metric_names
 
-    keep_freed_memory()
     device, task = str(pick_device(options["device"])), options["task"]
     gpus = _ranks(options["gpus"], distributed.launched_ranks())
     cfg = options["cfg"] = options["cfg"] or default_cfg(task, Dataset(options["data"]))
