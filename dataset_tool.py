@@ -336,10 +336,10 @@ def _say_film_decoder(plan):
         return
     decoder = find_film_decoder()
     if decoder is None:
-        warn(f"{count} recordings are m4a, mp4 or the like and will be set aside: nothing here decodes them. Install "
-             "the extra (pip install 'voice2style[av]'), or put ffmpeg on the PATH.")
+        warn(f"Recordings that are m4a, mp4 or the like: {count}; nothing here decodes them, they will be set aside. "
+             "Install the extra (pip install 'voice2style[av]'), or put ffmpeg on the PATH.")
     else:
-        say(f"{count} recordings are m4a, mp4 or the like; they are decoded by {decoder}.")
+        say(f"Recordings that are m4a, mp4 or the like: {count}, decoded by {decoder}.")
 
 
 def _report(dataset, data, report):

@@ -121,11 +121,22 @@ def build_words(corpus, *more):
             "--resolution", 32, *more]
 
 
+@pytest.mark.parametrize("decoder, words", [(None, "1; nothing here decodes them"), ("PyAV", "1, decoded by PyAV")])
+def test_who_decodes_m4a_is_said(corpus, tmp_path, monkeypatch, decoder, words):
+    film = tmp_path / "voices" / "Person 0"
+    film.mkdir(parents=True)
+    (film / "1.m4a").write_bytes(b"\0\0\0\x20ftypM4A ")
+    monkeypatch.setattr("voice2style.audio.decoding.find_film_decoder", lambda: decoder)
+    result = run(*build_words(corpus, "--voices", tmp_path / "voices", "--dest", tmp_path / "data"))
+    assert result.exit_code == 0 and f"m4a, mp4 or the like: {words}" in result.output
+
+
 def test_build_check_stats_and_report(corpus, tmp_path):
     dest = tmp_path / "data.zip"
     result = run(*build_words(corpus, "--split", "hash:100/0/0", "--dest", dest, "--report"))
     assert result.exit_code == 0, result.output
     assert "2 people, 2 faces, 2 clips; 1 rejected" in result.output
+    assert "| gender unknown" in result.output and "| nationality | people |" in result.output  # found, and kept
     assert "2 faces came without landmarks" in result.output  # said once, loudly
     assert "no picture" not in (tmp_path / "data.html").read_text() and "broken.png" in (
         tmp_path / "data.html").read_text()

@@ -23,6 +23,7 @@ from training.datasets.report_html import report_page
 from training.datasets.source_files import Sources
 from training.datasets.statistics import describe, statistics_of
 from training.datasets.voice_build import VoiceSettings
+from training.sources import Voices
 
 SETTINGS = BuildSettings(FaceSettings(resolution=32), VoiceSettings(vad="none"), licence="CC0-1.0")
 
@@ -292,6 +293,8 @@ def test_features_are_kept_and_said(tmp_path):
     assert dataset.read_features(row).shape == (900, 64) and dataset.read_features(row).dtype == np.float32
     with pytest.raises(ValueError, match=r"holds features \(logmel64\), not a wave"):
         dataset.read_voice(row)
+    with pytest.raises(ValueError, match=r"1 of the 1 voices .* are features without sound \(logmel64\)"):
+        Voices(dataset, crop_s=1.0, seed=0)
     assert "1 clips are features without waves" in describe(dataset) and list(find_damage(dataset)) == []
 
 

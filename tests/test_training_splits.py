@@ -155,6 +155,15 @@ def test_the_column_set_and_the_rows_of_a_corpus(tmp_path):
     assert make_plan(voices=[], faces=hq.root, unpaired="keep", split="file:split.json").people == plan.people
 
 
+def test_people_of_a_list_who_are_not_there_are_named(tmp_path):
+    rows = write_corpus("rows", tmp_path / "r", people=3, accidents=False)
+    lines = [f"{name_of(0)},train", "zoe marker,val", f"{name_of(2)},test", "Ghost_B,test", "Ghost_A,train"]
+    (tmp_path / "list.csv").write_text("\n".join(["person,split", *lines]), encoding="utf-8")
+    plan = make_plan(voices=rows.root, faces=rows.root, split=f"file:{tmp_path / 'list.csv'}")
+    (note,) = [note for note in plan.notes if "none of the corpora" in note]
+    assert note.startswith("2 of the 5 people whom file:") and note.endswith("Ghost_A, Ghost_B.")
+
+
 @pytest.mark.parametrize("text, match", [
     ("nagrani", r'no split "nagrani"; there are voice2face \(alias wen\), pins:FILE'),
     ("iden_split", "divides the recordings of the same people"), ("file:", "no split"), ("wen:3", "no split")])

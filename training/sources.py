@@ -156,6 +156,10 @@ class Voices:
         self.rows = dataset.voices(split)
         if not self.rows:
             raise ValueError(f'"{dataset.path}" has no voices in the split "{split}"; --task voice needs them.')
+        if features := [row["features"] for row in self.rows if "features" in row]:
+            raise ValueError(f'{len(features)} of the {len(self.rows)} voices of "{dataset.path}" in the split '
+                             f'"{split}" are features without sound ({features[0]}), and models here learn from '
+                             "recordings; build the dataset from the corpus's audio.")
         self.dataset, self.seed, self.batch, self.augment, self.codes = dataset, seed, batch, augment, codes
         self.rate_hz = self.rows[0].get("sample_rate_hz", 16000)
         self.crop_s, self.crop_most_s = crop_s, crop_most_s or crop_s

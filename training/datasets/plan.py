@@ -61,6 +61,7 @@ def make_plan(*, voices, faces, layout="auto", split="hash:80/10/10", meta=(), t
     rejections += [Rejection(item.path, person.label, reasons[person.label], item.root)
                    for person in people if person.label in reasons for item in person.items]
     people_rows, rows = _finish(kept, places)
+    notes += _absent_notes(people, chosen_split)
     notes += identities.notes + chosen_split.notes + _spelling_notes(kept)
     if chosen_split.name == "voice2face" and max_people is None:
         notes += _published(people, people_rows, rows, lonely, identities, chosen_split)
@@ -199,6 +200,16 @@ def _spelling_notes(people):
     if twice:
         notes.append(f"{_people_have(twice)} more than one VoxCeleb id and count once each: {shorten(twice)}.")
     return notes
+
+
+def _absent_notes(people, split):
+    """A note about people whom the list of the split names and the corpora do not have."""
+    there = set().union(*(person.keys for person in people))
+    absent = [name for key, name in split.named.items() if key not in there]
+    if not absent:
+        return []
+    return [f"{len(absent)} of the {len(split.named)} people whom {split.name} names are in none of the corpora: "
+            f"{shorten(absent)}."]
 
 
 def _people_are(people):

@@ -21,11 +21,13 @@ _PINS = {"1": "train", "2": "val", "4": "test"}
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """A division of people: `name` as recorded, `place(Joined)` -> (split, None) or (None, reason), `notes`."""
+    """A division of people: `name` as recorded, `place(Joined)` -> (split, None) or (None, reason), `notes`;
+    `named` are the people of its list, if it has one: {key: name}."""
 
     name: str
     place: object
     notes: list = dataclasses.field(default_factory=list)
+    named: dict = dataclasses.field(default_factory=dict)
 
 
 def open_split(text, *, identities, find):
@@ -140,12 +142,13 @@ def _by_list(name, wanted, find, identities, words):
     file, path = found
     with file:
         pairs = list(read_split_list(file, path))
-    places = {}
+    places, named = {}, {}
     for person, word in pairs:
         split = words.get(word.strip().lower())
         if split is None:
             raise ValueError(f'"{path}" puts "{person}" into "{word}"; known are {", ".join(words)}.')
         key = identities.key(person)
+        named.setdefault(key, person)
         if places.setdefault(key, split) != split:
             raise ValueError(f'"{path}" puts "{person}" into both {places[key]} and {split}.')
 
@@ -153,7 +156,7 @@ def _by_list(name, wanted, find, identities, words):
         split = places.get(identities.key(min(person.keys)))
         return split, None if split else f'not in "{path}"'
 
-    return Split(f"{name}:{path}", place)
+    return Split(f"{name}:{path}", place, named=named)
 
 
 def read_split_list(file, path):  # binary file -> iterator of (person, word)
