@@ -37,7 +37,7 @@ def _draw(lines, path, x_title, y_title):
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     from dnnlib.files import atomic_path
 
@@ -48,6 +48,8 @@ def _draw(lines, path, x_title, y_title):
     axes.set(xscale="log", yscale="log", xlabel=x_title, ylabel=y_title)
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))  # two numbers at least, however short the axis
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     with atomic_path(path) as temporary:
