@@ -31,13 +31,16 @@ def write_report(folder, sections, *, title, history=()):
     results = [result for section in sections for result in section["results"]]
     lines = [f"# {title}", "", results_table(results), "",
              "Numbers of different judges, n or modes do not compare.", ""]
-    write_png(folder / "results.png", interval_plot(results))
+    write_png(folder / "results.png", interval_plot([part["results"][0] for part in sections if part["results"]]))
     lines += ["![results](results.png)", ""]
     for name, curve in curves(history).items():
         write_png(folder / f"history-{name}.png", line_plot(*curve, title=name))
         lines += [f"![{name}](history-{name}.png)", ""]
     for section in sections:
         lines += [f"## {section['metric']}", ""]
+        if len(section["results"]) > 1:
+            write_png(folder / f"{section['metric']}-results.png", interval_plot(section["results"]))
+            lines += [f"![all of {section['metric']}]({section['metric']}-results.png)", ""]
         if section["table"]:
             lines += [section["table"], ""]
         for name, picture in section["pictures"].items():

@@ -5,7 +5,7 @@ import re
 
 from dnnlib.files import atomic_path
 
-BEGIN = "<!-- fairness: begin (written by calc_metrics.py --metrics fairness --option update-card=FILE) -->"
+BEGIN = "<!-- fairness: begin (written by calc_metrics.py --metrics fairness --update-card FILE) -->"
 END = "<!-- fairness: end -->"
 TITLE = "## Fairness and transparency"
 _SHOWN = ("n", "people", "clips", "split", "data", "data_sha256", "judge", "judge_sha256", "network_sha256",

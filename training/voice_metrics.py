@@ -195,15 +195,13 @@ def measure_ladder(bench):
     evidence, settings = evidence_of(bench), bench.settings
     found, speaker = ladder_of(bench)
     kept_of(bench)["ladder shown"] = True
-    columns = [column for column in found.columns if column.startswith("match")]
-    columns += [column for column in found.columns if column.startswith("r")][-1:]
     still = picture_distances(evidence, settings.seed)
     words = found.markdown() + ("\n\nFréchet distance of drawn faces to photographs, by the judge's embeddings: MODEL "
                                 f"{still[0].value:.4f}, shuffled voices {still[1].value:.4f}. It looks at the same "
                                 "pictures, so it stands still where all numbers above fall to chance.")
     return outcome(evidence, [*found.results(), *still], words, trials=num_trials(settings),
                    speaker_judge=None if speaker is None else judge_label(speaker),
-                   pictures={"ladder.png": lambda: picture_of_ladder(found, columns, evidence.label)})
+                   pictures={"ladder.png": lambda: picture_of_ladder(found, evidence.label)})
 
 
 def picture_distances(evidence, seed):
@@ -239,15 +237,19 @@ def with_ladder(measure):
         if kept.get("ladder shown"):
             return found
         kept["ladder shown"] = True
-        words = f"{found.table}\n\nThe ladder, every rung on the same trials:\n\n{ladder_of(bench)[0].markdown()}"
-        return dataclasses.replace(found, table=words)
+        ladder, label = ladder_of(bench)[0], evidence_of(bench).label
+        return dataclasses.replace(
+            found, table=f"{found.table}\n\nThe ladder, every rung on the same trials:\n\n{ladder.markdown()}",
+            pictures={**found.pictures, "ladder.png": lambda: picture_of_ladder(ladder, label)})
     return measured
 
 
-def picture_of_ladder(ladder, columns, judge):  # -> uint8 [H, W, 3]
-    """Returns the plot of a ladder as pixels."""
+def picture_of_ladder(ladder, judge):  # -> uint8 [H, W, 3]
+    """Returns the plot of a ladder as pixels: matching by strata, and the largest R@k."""
     from PIL import Image
 
+    columns = [column for column in ladder.columns if column.startswith("match")]
+    columns += [column for column in ladder.columns if column.startswith("r")][-1:]
     file = io.BytesIO()
     plot(ladder, file, columns=columns, title=f"Does the voice matter? The same trials on every rung, judge {judge}")
     return np.asarray(Image.open(file).convert("RGB"))
