@@ -96,7 +96,8 @@ _OBJECTIVES = [
     click.option("--dlr", type=click.FloatRange(min=0, min_open=True), help="Learning rate of D."),
     click.option("--term", multiple=True, metavar="NAME=WEIGHT",
                  help="An objective by its name in training/losses/terms.py; may be given again (voice, joint)."),
-    click.option("--perceptual", help="For the terms that compare pictures: pixels, or a file of weights."),
+    click.option("--perceptual", help="What the terms that compare pictures look through: "
+                                      "pixels, drawn, or a file of weights."),
     click.option("--probe", help="Trait probe that the voice path learns from."),
     click.option("--codes", help="Known W+ codes of the dataset's faces."),
     click.option("--recogniser", help="Face recogniser for the identity terms: .safetensors or ONNX."),
@@ -166,7 +167,10 @@ def _ranks(wanted, launched):
 def _inputs(task, options):
     """Returns the networks and files that a task takes; a usage error names what it lacks."""
     if task == "gan":
+        from training.transfer import check_resume
+
         resume = options["resume"]
+        check_resume(resume)
         return {"resume": None if resume in ("noresume", "latest") else resume}
     if task in ("probe", "recogniser"):
         return {}

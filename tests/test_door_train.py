@@ -187,9 +187,15 @@ def test_a_network_of_another_program_is_taken_over_by_name(faces32, tmp_path):
         "00000-faces32-auto1-kimg0.004-batch4-noaug-resumecustom-freezed1"]
 
 
-def test_names_of_published_networks_are_addresses():
+def test_a_published_name_says_which_file_to_give_by_path(tmp_path, faces32):
     assert set(RESUME_NAMES) == {"ffhq256", "ffhq512", "ffhq1024", "celebahq256", "lsundog256"}
-    assert all(address.startswith("https://") and address.endswith(".pkl") for address in RESUME_NAMES.values())
+    result = invoke(f"--data={faces32}", f"--outdir={tmp_path}", "--cfg=auto", "--resume=ffhq256", "--device=cpu")
+    assert result.exit_code == 2 and list(tmp_path.iterdir()) == []
+    assert 'get the file "ffhq-res256-mirror-paper256-noaug.pkl"' in " ".join(result.output.split())
+
+
+def test_the_recogniser_is_of_the_datasets_size(faces32):
+    assert planned("--task=recogniser", f"--data={faces32}", "--device=cpu")["settings"]["resolution"] == 32
 
 
 def test_folder_names_follow_the_published_grammar():

@@ -87,7 +87,10 @@ def _row(task, cfg, side, gpus, cbase, cmax):
     if task == "recogniser":
         from training.recogniser_settings import RecogniserSettings
 
-        return RecogniserSettings()
+        if not isinstance(side, int) or side < 16 or side % 16:
+            raise ValueError(f"the dataset holds {side}x{side} faces; a recogniser needs a multiple of 16: build the "
+                             "dataset with --resolution of such a size.")
+        return RecogniserSettings(resolution=side)
     rows = {"voice": VOICE_PRESETS, "joint": JOINT_PRESETS, "probe": PROBE_PRESETS}[task]
     _known(cfg, rows, task)
     return rows[cfg]
