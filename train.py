@@ -39,8 +39,8 @@ _GENERAL = [
     click.option("-n", "--dry-run", is_flag=True, help="Print the whole configuration as JSON and stop."),
 ]
 _LENGTH = [
-    click.option("--kimg", type=click.FloatRange(min=0.001), help="Length of the run in thousands of images (gan)."),
-    click.option("--steps", type=click.IntRange(min=1), help="Length of the run in iterations (other tasks)."),
+    click.option("--kimg", type=click.FloatRange(min=0.001), help="Length of the run in thousands of images or clips."),
+    click.option("--steps", type=click.IntRange(min=1), help="Length of the run in iterations (not gan)."),
     click.option("--tick", type=click.FloatRange(min=0.001), help="Length of a tick in kimg."),
     click.option("--snap", type=click.IntRange(min=1), help="Snapshot every so many ticks."),
     click.option("--img-snap", type=click.IntRange(min=1), help="Pictures every so many ticks; default: with --snap."),

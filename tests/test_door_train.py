@@ -115,6 +115,7 @@ def test_the_three_published_voice_trainings_are_three_rows(pairs16):  # noqa: F
     (["--task=voice", "--network=x", "--term=w_avg=1"], 'no such file: "x"'),
     (["--task=voice", "--network=x"], "needs something to learn from"),
     (["--task=joint"], "--task joint needs --network"),
+    (["--task=joint", "--kimg=1", "--steps=5"], "--kimg=1 and --steps=5 both say how long"),
     (["--gpus=2", "--device=mps"], "mps")])
 def test_bad_input_is_one_sentence_and_exit_code_2(faces32, tmp_path, options, message):
     result = invoke(f"--data={faces32}", f"--outdir={tmp_path}", "--device=cpu", *options)
@@ -192,6 +193,11 @@ def test_a_published_name_says_which_file_to_give_by_path(tmp_path, faces32):
     result = invoke(f"--data={faces32}", f"--outdir={tmp_path}", "--cfg=auto", "--resume=ffhq256", "--device=cpu")
     assert result.exit_code == 2 and list(tmp_path.iterdir()) == []
     assert 'get the file "ffhq-res256-mirror-paper256-noaug.pkl"' in " ".join(result.output.split())
+
+
+def test_voice_runs_take_kimg_and_tick_too(pairs16):  # noqa: F811
+    found = planned("--task=joint", f"--data={pairs16}", "--network=x", "--kimg=0.1", "--batch=8", "--tick=0.03")
+    assert found["settings"]["steps"] == 13 and found["settings"]["tick_steps"] == 4
 
 
 def test_the_recogniser_is_of_the_datasets_size(faces32):

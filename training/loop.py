@@ -128,8 +128,9 @@ class Loop:
         line = tick_line(tick=tick, kimg=kimg, total_s=times["total"], tick_s=times["tick"], tick_kimg=tick_kimg,
                          maintenance_s=times["maintenance"], eta_s=left / rate, images_per_s=rate, augment=p,
                          gpu_gb=peak)
-        terms = [f"{name.rsplit('/', 1)[1]} {stat['mean']:.3f}" for name, stat in stats.items()
-                 if name.startswith(("Loss/voice/", "Loss/joint/"))]
+        terms = [f"{name.split('/', 2)[2]} {stat['mean']:.3f}" for name, stat in stats.items()
+                 if name.startswith(("Loss/voice/", "Loss/term/"))]
+        terms += [f"{name[5:]} {stat['mean']:.3f}" for name, stat in stats.items() if name.startswith("Loss/accuracy/")]
         self.folder.say("  ".join([line, *terms]))
         tick_s, total_s = times["tick"], times["total"]
         numbers = {
