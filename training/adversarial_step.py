@@ -15,7 +15,8 @@ class AdversarialStep:
 
     They define `_g_main` and `_d_main` (losses of the main phases), `_lengths(batch, draw)` -> [n] and
     `_real_logits(images, batch, draw)` -> [n, 1]. `trained`: names of the networks that learn in G main.
-    `pl_weight` 0: no path-length phase. `augment`: (images, draw, batch) -> images for whatever D sees, or None.
+    The main phases call the networks by `main_calls`. `pl_weight` 0: no path-length phase. `augment`: (images, draw,
+    batch) -> images for whatever D sees, or None.
     """
 
     def __init__(self, settings, *, trained, pl_weight, device="cpu", augment=None):

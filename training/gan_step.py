@@ -41,6 +41,7 @@ class GanStep(AdversarialStep):
         self.optimisers = {"G": lazy_adam(generator, settings.g_lr, settings.pl_interval),
                            "D": lazy_adam(discriminator, settings.d_lr, settings.r1_interval)}
         self.frozen = {id(parameter) for parameter in frozen_parameters(generator, discriminator, settings)}
+        self.main_calls = {"G": generator.synthesis, "D": discriminator}
         self._code_sums = {}  # of the codes of generated pictures, by the first place of each part
 
     def finish(self, index, batch_size):
@@ -65,7 +66,7 @@ class GanStep(AdversarialStep):
         picks = torch.randint(len(self.labels), [batch.size], generator=draw("labels"))
         return self._to_device(self.labels[batch.rows(picks)])
 
-    def fakes(self, batch, draw, c):
+    def fakes(self, batch, draw, c, *, synthesis=None):
         """Returns (images [n, C, H, W], ws [n, L, D], unmixed codes [n, D]); from a random row on a second z rules."""
         settings, mapping = self.settings, self.G.mapping
         z = torch.randn([2, batch.size, settings.z_dim], generator=draw("z"))
@@ -78,19 +79,20 @@ class GanStep(AdversarialStep):
             if random.random() < settings.style_mixing:
                 ws = torch.cat([ws[:, :cutoff], mapping(z[1], c)[:, cutoff:]], 1)
         noise = per_sample(draw, "noise", batch, self.device) if settings.use_noise else None
-        return self.G.synthesis(ws, noise_mode="random", generator=noise), ws, codes
+        synthesis = synthesis or self.G.synthesis
+        return synthesis(ws, noise_mode="random", generator=noise), ws, codes
 
     def judge(self, images, c, batch, draw):
-        """Returns D's logits [n, 1] of pictures as it sees them."""
-        return self.D(self._augmented(images, draw, batch), c)
+        """Returns D's logits [n, 1] of pictures as it sees them, in a main phase."""
+        return self.main_calls["D"](self._augmented(images, draw, batch), c)
 
     def _real_logits(self, images, batch, draw):
-        return self.judge(images, batch.labels, batch, Real(draw))
+        return self.D(self._augmented(images, Real(draw), batch), batch.labels)
 
     def _g_main(self, batch, draw):
         with self._autocast():
             c = self.fake_labels(batch, draw)
-            images, _, _ = self.fakes(batch, draw, c)
+            images, _, _ = self.fakes(batch, draw, c, synthesis=self.main_calls["G"])
             logits = self.judge(images, c, batch, draw)
         loss, scores = generator_loss(logits.float()), logits.detach().float()
         return loss, {"Loss/scores/fake": scores.mean(), "Loss/signs/fake": scores.sign().mean(),
@@ -106,9 +108,9 @@ class GanStep(AdversarialStep):
         with self._autocast():
             with torch.no_grad():
                 c = self.fake_labels(batch, draw)
-                images, _, codes = self.fakes(batch, draw, c)
+                images, _, codes = self.fakes(batch, draw, c, synthesis=self.main_calls["G"])
             fake_logits = self.judge(images, c, batch, draw)
-            real_logits = self._real_logits(batch.images, batch, draw)
+            real_logits = self.judge(batch.images, batch.labels, batch, Real(draw))
         self._code_sums[int(batch.positions[0])] = codes.float().sum(0)
         loss = discriminator_loss(real_logits.float(), fake_logits.float())
         return loss, {**self._saw(real_logits, batch), "Loss/D/loss": loss.detach()}

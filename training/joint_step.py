@@ -65,6 +65,7 @@ class JointStep(AdversarialStep):
                          pl_weight=settings.pl_weight if settings.train_generator else 0.0)
         self.model, self.D, self.equipment = model, discriminator, equipment
         self.change_waves, self.masks = change_waves, masks
+        self.main_calls = {"G": model.synthesis, "D": discriminator.judge}
         model.generator.requires_grad_(False)
         self.average = VoiceToFace(model.frontend, copy.deepcopy(model.encoder).eval(), copy.deepcopy(
             model.generator) if settings.train_generator else model.generator, model.card).eval().requires_grad_(False)
@@ -102,16 +103,16 @@ class JointStep(AdversarialStep):
         return self.model.mean_codes() + encoder.offsets(embeddings), embeddings
 
     def _judge(self, images, batch, draw):  # -> [n, 1], [n, P]
-        """Returns what D and its classifier say of pictures as they see them."""
-        return self.D.judge(self._augmented(images, draw, batch), batch.labels if self.D.c_dim else None)
+        """Returns what D and its classifier say of pictures as they see them, in a main phase."""
+        return self.main_calls["D"](self._augmented(images, draw, batch), batch.labels if self.D.c_dim else None)
 
     def _real_logits(self, images, batch, draw):
-        return self._judge(images, batch, Real(draw))[0]
+        return self.D(self._augmented(images, Real(draw), batch), batch.labels if self.D.c_dim else None)
 
     def _g_main(self, batch, draw):
         with self._autocast():
             ws, embeddings = self._hear(batch, draw, self.model.encoder.train())
-            images = self.model.synthesis(ws)
+            images = self.main_calls["G"](ws)
             logits, person_logits = self._judge(images, batch, draw)
         loss, stats = total(self.terms.loss(
             batch=batch, draw=draw, images=images, ws=ws.float(), embeddings=embeddings.float(), logits=logits,
@@ -133,7 +134,7 @@ class JointStep(AdversarialStep):
     def _d_main(self, batch, draw):
         with self._autocast():
             with torch.no_grad():
-                images = self.model.synthesis(self._hear(batch, draw, self.model.encoder.train())[0])
+                images = self.main_calls["G"](self._hear(batch, draw, self.model.encoder.train())[0])
             fake_logits, _ = self._judge(images, batch, draw)
             real_logits, person_logits = self._judge(batch.images, batch, Real(draw))
         loss = discriminator_loss(real_logits.float(), fake_logits.float())

@@ -12,6 +12,7 @@ import torch
 
 from torch_utils.distributed import barrier, is_first, value_of_first, world_size
 from torch_utils.running_stats import RunningStats, single
+from training.compilation import compile_main_phases
 from training.early_warnings import EarlyWarnings
 from training.feed import Feed
 from training.phase_runner import PhaseRunner
@@ -57,6 +58,8 @@ class Loop:
         self.stopped = None
         for network in task.step.networks.values():
             network.requires_grad_(False)
+        if run.compile:
+            compile_main_phases(task.step, folder.say)
 
     def run(self):
         """Trains to the end; ValueError or OSError in one sentence when it cannot go on."""

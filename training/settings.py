@@ -182,6 +182,7 @@ class RunSettings:
     allow_tf32: bool = False
     nhwc: bool = False
     nobench: bool = False
+    compile: bool = False
     resume_latest: bool = False
 
 
