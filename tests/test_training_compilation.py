@@ -17,6 +17,7 @@ from training.gan_step import GanStep
 from training.phases import Batch, Draw
 from training.settings import GanSettings
 
+COMPILE = torch.compile
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 
 
@@ -55,8 +56,8 @@ def main_phases():
         return loss, [p.grad for network in (generator, discriminator) for p in network.parameters()]
 
     plain = gradients()
-    original = torch.compile  # without the code generator, which takes a minute for this
-    torch.compile = lambda call: original(call, backend="eager")
+    # Without the code generator, which takes a minute for this.
+    torch.compile = lambda call: COMPILE(call, backend="eager")
     compile_main_phases(step, said.append)
     torch.testing.assert_close(gradients(), plain)
     assert said == [] and set(step.main_calls) == {"G", "D"}
@@ -67,8 +68,8 @@ def refusal():
     def refuses(graph, inputs):
         raise RuntimeError("no compiler here")
 
-    original, said = torch.compile, []
-    torch.compile = lambda call: original(call, backend=refuses)
+    said = []
+    torch.compile = lambda call: COMPILE(call, backend=refuses)
     call = Compiled(lambda x: x * 2 + 1, "G", said.append)
     assert call(torch.ones(2)).tolist() == [3, 3] and call(torch.zeros(2)).tolist() == [1, 1]
     assert len(said) == 1 and said[0].startswith("Warning: --compile has no effect on G: torch.compile cannot (")
