@@ -9,7 +9,7 @@ demo: .venv/installed
 	@echo "The picture is out/demo/hello.png"
 
 test: .venv/installed-dev
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --durations=10
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --durations=10
 
 bench: .venv/installed-dev
 	$(BIN)/python benchmark.py

@@ -81,9 +81,10 @@ def _cells(item):
               help="Write results as JSON, a Markdown table (.md) and plots (.png) beside it.")
 def main(suite, against, rounds, threads, sweep, out):
     """Measure speed and memory on this machine; ratios are taken within the run, contestants take turns (A B A B)."""
-    from torch_utils.threads import settle_threads
+    from torch_utils.process import prepare_process
 
-    wishes = Wishes(rounds=rounds, threads=threads or settle_threads(), against=against, sweep=sweep)
+    _, cores = prepare_process()  # as the doors do it; contestants of infer and train have settings of their own
+    wishes = Wishes(rounds=rounds, threads=threads or cores, against=against, sweep=sweep)
     facts = machine(wishes.threads)
     say("  ".join(f"{name}: {value}" for name, value in facts.items() if value is not None))
     results = []

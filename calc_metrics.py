@@ -1,7 +1,5 @@
 """Judges a model: numbers that carry their n, seed, judge and protocol."""
 
-import os
-
 import click
 
 from dnnlib.command_line import BOOL, Door
@@ -20,7 +18,8 @@ _WITHOUT = ("none", "")
 @click.option("--list", "show_list", is_flag=True, help="List the metrics and stop.")
 @click.option("--judge", "judges", multiple=True, metavar="inception|drawn|PATH",
               help="Who looks at pictures: inception (and VGG16), by file; drawn, a small network that comes with this "
-                   "program; the path of a trait probe for world_traits. Repeatable.  [default: inception]")
+                   "program; for the voice metrics the path of a face recogniser (.safetensors of train.py --task "
+                   "recogniser, or .onnx) or of a trait probe. Repeatable.  [default: inception]")
 @click.option("--num", type=click.IntRange(min=1), help="So many generated pictures, pairs or steps instead of the "
                                                         "number that the metric's name stands for.")
 @click.option("--faces-from", type=click.Choice(["seeds", "voice"]), default="seeds", show_default=True,
@@ -41,6 +40,7 @@ _WITHOUT = ("none", "")
 @click.option("--trust-weights", is_flag=True, help="Load weight files whose sha256 is not the published one.")
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="A wish of one metric, as its page in "
                                                                                "docs/ names it. Repeatable.")
+@click.option("--update-card", metavar="FILE", help="fairness: write the report into this model card, between markers.")
 @click.option("--report", metavar="DIR", help="Also write report.md with plots there.")
 @click.option("--picture", metavar="PNG", help="Also write the sheet of world_traits there: people, and below each the "
                                                "face from the voice.")
@@ -48,7 +48,7 @@ _WITHOUT = ("none", "")
 @click.option("--workers", type=click.IntRange(min=1), help="Threads that read and resize.  [default: one a core]")
 @click.option("--work-dir", metavar="DIR", help="Where a stopped run keeps what it has.  [default: the cache folder]")
 @click.option("--no-cache", is_flag=True, help="Look at the real pictures anew, and keep nothing of them.")
-@click.option("--gpus", type=click.IntRange(min=1), help="Number of GPUs; more than one: start it with torchrun.")
+@click.option("--gpus", type=click.IntRange(min=1), help="Ranks on this machine; under torchrun: its ranks.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @click.option("--verbose", type=BOOL, default=True, show_default=True, help="Progress bars; warnings always come.")
 def main(**options):
@@ -62,6 +62,9 @@ def main(**options):
     Every number comes as a line of JSON with "results" and "protocol"; it goes to metric-NAME.jsonl beside a snapshot
     of a run, too. docs/metrics.md says what each metric is, and which numbers compare.
     """
+    from torch_utils.process import prepare_process
+
+    prepare_process()
     from training.metrics_table import METRICS
 
     if options["show_list"]:
@@ -84,13 +87,19 @@ def _wishes(options):  # -> (names, MeasureSettings, network)
     probes = [judge for judge in options["judges"] if judge not in ("inception", "drawn")]
     judges = [judge for judge in options["judges"] if judge in ("inception", "drawn")]
     if len(set(judges)) > 1 or len(probes) > 1:
-        raise click.UsageError("--judge twice of one sort: one of inception and drawn, and one path of a probe.")
+        raise click.UsageError("--judge twice of one sort: one of inception and drawn, and one path of a recogniser or "
+                               "probe.")
     wanted = options["metrics"] or ("world_traits" if probes else "fid50k_full")
     names = [] if wanted.lower() in _WITHOUT else [name.strip() for name in wanted.split(",") if name.strip()]
     rows_of(names)
     extra = dict(_named(text) for text in options["options"])
     if probes:
         extra["probe"] = probes[0]
+    if options["update_card"]:
+        if "fairness" not in names:
+            raise click.UsageError("--update-card writes the report of the metric fairness, which is not among the "
+                                   "metrics; give --metrics fairness.")
+        extra["update_card"] = options["update_card"]
     if options["label"] is not None:
         extra["class"] = options["label"]
     network = options["network"]
@@ -116,6 +125,4 @@ def _named(text):
 
 
 if __name__ == "__main__":
-    if "RANK" in os.environ:
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
     main()

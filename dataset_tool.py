@@ -181,6 +181,8 @@ def build(**given):
     plan = make_plan(**{name: given[name] for name in words})
     for note in plan.notes:
         say(note)
+    say(f"Found, before anything is decoded:\n{plan.counts().table()}")
+    _say_film_decoder(plan)
     if given["landmarks"]:
         plan, marks = with_landmarks(plan, given["landmarks"])
     command = _shared_command(sys.argv[1:])
@@ -306,15 +308,38 @@ def _shared_command(words):
 
 def _finish(dest, card, report):
     from training.dataset import Dataset
+    from training.datasets.statistics import describe_counts
 
     counts, rejected = card["counts"], sum(card["rejected"].values())
+    for kind, kept in (("face", counts["faces"]), ("voice", counts["voices"])):
+        lost = {reason: count for reason, count in card["rejected"].items() if reason.startswith(f"{kind}: ")}
+        if sum(lost.values()) > kept:
+            reason, count = max(lost.items(), key=lambda pair: pair[1])
+            warn(f"{sum(lost.values())} {kind}s were rejected and {kept} kept; {count} of them: "
+                 f"{reason.partition(': ')[2]}.")
     centred = card["statistics"]["aligned"].get("center", 0)
     if centred:
         warn(f"{centred} faces came without landmarks or a box and were cut at the centre of their picture; give "
              "--landmarks FILE or --detector opencv (the extra: pip install 'voice2style[face]') to align them.")
     say(f"{dest}: {counts['people']} people, {counts['faces']} faces, {counts['voices']} clips; {rejected} rejected"
         + (" (rejected.csv in the dataset says why)" if rejected else ""))
+    say(describe_counts(card["statistics"]))
     _report(Dataset(dest), dest, report)
+
+
+def _say_film_decoder(plan):
+    """Says what decodes m4a and films, if the plan has any."""
+    from voice2style.audio.decoding import find_film_decoder
+
+    count = sum("needs_av" in item.extra for item in plan.items)
+    if not count:
+        return
+    decoder = find_film_decoder()
+    if decoder is None:
+        warn(f"{count} recordings are m4a, mp4 or the like and will be set aside: nothing here decodes them. Install "
+             "the extra (pip install 'voice2style[av]'), or put ffmpeg on the PATH.")
+    else:
+        say(f"{count} recordings are m4a, mp4 or the like; they are decoded by {decoder}.")
 
 
 def _report(dataset, data, report):
@@ -322,7 +347,9 @@ def _report(dataset, data, report):
 
     if report is None:
         return
-    path = pathlib.Path(data).with_suffix(".html") if report == "auto" else pathlib.Path(report)
+    beside = pathlib.Path(data)
+    beside = beside.with_suffix(".html") if beside.suffix.lower() == ".zip" else beside.with_name(beside.name + ".html")
+    path = beside if report == "auto" else pathlib.Path(report)
     write_report(dataset, path)
     say(f"{path}: the report")
 

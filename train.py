@@ -1,4 +1,4 @@
-"""Trains a model: a face generator (gan), the voice path (voice), both (joint), a trait reader, a face recogniser."""
+"""Trains a model: a face generator (gan), the voice path (voice), both (joint), a trait reader, a recogniser."""
 
 import dataclasses
 import json
@@ -8,7 +8,7 @@ import click
 
 from dnnlib.command_line import BOOL, Door, public_command
 
-_TASKS = ["gan", "voice", "joint", "probe", "recogniser"]
+_TASKS = ["gan", "voice", "joint", "probe", "recogniser", "speaker"]
 _RUN = ("batch_gpu", "workers", "cache_gb", "skip_corrupt", "keep_states", "keep_snapshots", "tensorboard", "wandb",
         "curves", "allow_tf32", "nhwc", "nobench", "compile")
 _FILES = ("network", "probe", "codes", "recogniser", "perceptual")
@@ -121,12 +121,14 @@ _SPEED = [
 @click.command(cls=Door)
 @_options(_GENERAL, _LENGTH, _DATA, _NETWORKS, _OBJECTIVES, _SPEED)
 def main(**options):
-    """Train a generator on faces, the voice path onto a generator, both together, or a judge of faces.
+    """Train a generator on faces, the voice path onto a generator, both together, or a judge of faces or voices.
 
     The same command again goes on where the run was stopped. Boolean options take a value: --mirror=1.
     """
+    from torch_utils.process import prepare_process
+
+    prepare_process()
     from torch_utils import distributed
-    from torch_utils.allocator import keep_freed_memory
     from torch_utils.devices import pick_device
     from training.configure import check_gpus, configure, default_cfg, describe, run_settings
     from training.dataset import Dataset
@@ -134,7 +136,6 @@ def main(**options):
     from training.losses.terms import parse_terms
     from training.snapshot_metrics import measuring_options, metric_names
 
-    keep_freed_memory()
     device, task = str(pick_device(options["device"])), options["task"]
     gpus = _ranks(options["gpus"], distributed.launched_ranks())
     _refuse_foreign(task, options, gpus)
@@ -177,7 +178,7 @@ def _refuse_foreign(task, options, gpus):
     found = [name for name in foreign if options[name] not in (None, ())]
     if found:
         raise click.UsageError(f"--task={task} has no option {', '.join('--' + n.replace('_', '-') for n in found)}.")
-    if task in ("probe", "recogniser") and gpus > 1:
+    if task in ("probe", "recogniser", "speaker") and gpus > 1:
         raise click.UsageError(f"--task={task} runs on one device; leave --gpus and torchrun out.")
 
 
@@ -189,7 +190,7 @@ def _inputs(task, options):
         resume = options["resume"]
         check_resume(resume)
         return {"resume": None if resume in ("noresume", "latest") else resume}
-    if task in ("probe", "recogniser"):
+    if task in ("probe", "recogniser", "speaker"):
         return {}
     if options["network"] is None:
         raise click.UsageError(f"--task {task} needs --network, the checkpoint with the generator.")

@@ -66,7 +66,7 @@ def modulated(x, weight, styles, *, noise=None, up=False, kernel=None, demodulat
 
 
 class PublishedSynthesis(nn.Module):
-    """A synthesis network's weights, run by the published recipe (architectures skip and resnet, [1, 3, 3, 1])."""
+    """A synthesis network's weights, run by the published recipe (every architecture, [1, 3, 3, 1])."""
 
     def __init__(self, synthesis, *, grouped=True):
         super().__init__()
@@ -121,23 +121,28 @@ class PublishedGenerator(nn.Module):
 
 
 class PublishedDiscriminator(nn.Module):
-    """A residual discriminator's weights, run by the published recipe."""
+    """A discriminator's weights (architectures resnet, skip and orig), run by the published recipe."""
 
     def __init__(self, discriminator):
         super().__init__()
         self.inner = discriminator
 
     def forward(self, img):  # [N, C, H, W] -> [N, 1]
-        x = img
+        x = None
         for resolution in self.inner.block_resolutions:
             block = getattr(self.inner, f"b{resolution}")
             if hasattr(block, "fromrgb"):
-                x = self._conv(block.fromrgb, x)
-            residual = fir(x, block.resample_filter, pad=(1, 1, 1, 1), down=2)
-            residual = F.conv2d(residual, (block.skip.weight * block.skip.weight_gain).to(x.dtype)) * math.sqrt(0.5)
+                y = self._conv(block.fromrgb, img)
+                x = y if x is None else x + y
+                thinned = block.architecture == "skip"
+                img = fir(img, block.resample_filter, pad=(1, 1, 1, 1), down=2) if thinned else None
+            residual, gain = 0, 1.0
+            if block.architecture == "resnet":
+                residual, gain = fir(x, block.resample_filter, pad=(1, 1, 1, 1), down=2), math.sqrt(0.5)
+                residual = F.conv2d(residual, (block.skip.weight * block.skip.weight_gain).to(x.dtype)) * gain
             x = self._conv(block.conv0, x)
-            x = residual + self._conv(block.conv1, x, down=True, gain=math.sqrt(0.5))
-        return self.inner.b4(x, None, None)
+            x = residual + self._conv(block.conv1, x, down=True, gain=gain)
+        return self.inner.b4(x, img, None)
 
     def _conv(self, layer, x, *, down=False, gain=1.0):
         weight = (layer.weight * layer.weight_gain).to(x.dtype)

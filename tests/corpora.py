@@ -18,6 +18,7 @@ import io
 import json
 import os
 import pathlib
+import pickle
 import tempfile
 import zipfile
 
@@ -102,12 +103,16 @@ def voice_bytes(seed, person, clip, seconds=SECONDS, form="WAV"):
     return target.getvalue()
 
 
-@functools.lru_cache(maxsize=64)
 def feature_bytes(seed, person, clip, frames=120):
     """A .npy of log-mel features [T, 64]; numbers of the right form, not of a real voice."""
-    target = io.BytesIO()
-    np.save(target, np.random.default_rng([seed, person, clip]).normal(size=(frames, 64)).astype(np.float32))
+    np.save(target := io.BytesIO(), np.random.default_rng([seed, person, clip]).normal(size=(frames, 64)))
     return target.getvalue()
+
+
+def mel_bytes(seed, person, frames=120):
+    """A pickle as HQ-VoxCeleb has them, with numbers of the right form."""
+    mel = np.random.default_rng([seed, person]).normal(size=(40, frames)).astype(np.float32)
+    return pickle.dumps({"LogMel_Features": mel, "spkid": person, "clipid": "0", "wavid": 0}, protocol=4)
 
 
 class Draft:
@@ -319,11 +324,13 @@ def _write_hq_voxceleb(draft, people, accidents):
             draft.face(f"vox1/masked_faces/{plain_name(i)}/{shot}.jpg", plain_name(i), i, shot)
         draft.reject(f"vox1/origin_faces/{plain_name(i)}/0.jpg", "masked_faces", face_bytes(draft.seed, i, 0))
         mel = f"vox1/mel_spectrograms/{plain_name(i)}/{i}_0_0.pickle"
-        draft.reject(mel, "features (.pickle)", b"cos\nsystem\n(S'true'\ntR.")
+        draft.item("voice", mel, plain_name(i), mel_bytes(draft.seed, i))
+    if accidents:
+        evil = f"vox1/mel_spectrograms/{plain_name(0)}/evil.pickle"
+        draft.item("voice", evil, plain_name(0), b"cos\nsystem\n(S'true'\ntR.", broken="asks to run code")
     draft.face(f"vox1/origin_faces/{plain_name(0)}/7.jpg", plain_name(0), 0, 7)
-    places = {"train": [], "val": [], "test": []}
-    for i in range(people):
-        places[("train", "train", "val", "test")[i % 4]].append(plain_name(i))
+    places = {split: [plain_name(i) for i in range(people) if ("train", "train", "val", "test")[i % 4] == split]
+              for split in ("train", "val", "test")}
     draft.files["split.json"] = json.dumps({"vox1": places, "vox2": {"train": [], "val": [], "test": []}}).encode()
     draft.truth.tables.add("split.json")
     return f"vox1/masked_faces/{plain_name(0)}/"

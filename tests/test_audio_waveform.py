@@ -1,5 +1,6 @@
 """Reading recordings: rates, channels, blocks, and a plain word for every malformed file."""
 
+import json
 import os
 import struct
 import sys
@@ -9,7 +10,7 @@ import pytest
 import soundfile
 import soxr
 
-from voice2style.audio import waveform
+from voice2style.audio import ffmpeg_decoding, waveform
 
 
 def noise(num_frames, num_channels=1, seed=0, level=0.1):
@@ -163,7 +164,8 @@ def test_a_cut_mp3_is_read_with_a_warning(tmp_path):
     ("none.wav", lambda b: b[:44], "contains no samples"),
 ])
 def test_malformed_files_are_named_with_cause_and_remedy(tmp_path, wav_bytes, name, change, words, monkeypatch):
-    monkeypatch.setitem(sys.modules, "av", None)  # as where the extra is not installed
+    monkeypatch.setitem(sys.modules, "av", None)  # as where neither the extra nor ffmpeg is installed
+    monkeypatch.setattr(ffmpeg_decoding, "find_ffmpeg", lambda: None)
     path = put(tmp_path / name, change(wav_bytes))
     with pytest.raises(ValueError, match=words) as caught:
         waveform.read(path)
@@ -211,9 +213,9 @@ def test_impossible_wishes_are_refused(tmp_path, wishes, words):
         waveform.blocks(path, **wishes)
 
 
-def test_m4a_through_pyav(tmp_path):
+def write_m4a(path):
+    """A second of a tone of 440 Hz as PyAV writes it; skips the test without PyAV."""
     av = pytest.importorskip("av")
-    path = tmp_path / "a.m4a"
     tone = (0.5 * np.sin(2 * np.pi * 440 * np.arange(44100) / 44100)).astype(np.float32)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=44100, layout="mono")
@@ -222,8 +224,71 @@ def test_m4a_through_pyav(tmp_path):
             frame.sample_rate, frame.pts = 44100, at
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    return path
+
+
+def test_m4a_through_pyav(tmp_path):
+    path = write_m4a(tmp_path / "a.m4a")
     got = waveform.read(path).samples
     assert abs(len(got) - 16000) < 1200
     assert np.argmax(np.abs(np.fft.rfft(got[2000:10000]))) == pytest.approx(440 / 2, abs=1)
     with pytest.raises(ValueError, match="soundfile or PyAV"):
         waveform.read(put(tmp_path / "bad.m4a", path.read_bytes()[:200]))
+
+
+FAKE_FFMPEG = """#!{python}
+import json, pathlib, struct, sys
+here = pathlib.Path({folder!r})
+(here / "said.json").write_text(json.dumps(sys.argv[1:]))
+source = pathlib.Path(sys.argv[sys.argv.index("-i") + 1].removeprefix("file:"))
+if source.read_bytes()[:4] != b"good":
+    sys.exit("[mov @ 0x1] moov atom not found")
+samples = struct.pack("<8000f", *[0.25, -0.5, -0.25, 0.5] * 2000)
+form = struct.pack("<HHIIHH", 3, 2, 8000, 64000, 8, 32)
+head = b"RIFF" + b"\\xff" * 4 + b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"LIST\\4\\0\\0\\0INFO"
+sys.stdout.buffer.write(head + b"data" + b"\\xff" * 4)
+sys.stdout.buffer.write(samples[:-3] if b"torn" in source.read_bytes() else samples)
+sys.exit(1 if b"torn" in source.read_bytes() else 0)
+"""
+
+
+@pytest.fixture
+def fake_ffmpeg(tmp_path, monkeypatch):
+    """A program called ffmpeg, alone on the PATH, that writes down how it was called and says what ffmpeg would."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "ffmpeg").write_text(FAKE_FFMPEG.format(python=sys.executable, folder=str(folder)))
+    (folder / "ffmpeg").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setitem(sys.modules, "av", None)
+    ffmpeg_decoding.find_ffmpeg.cache_clear()
+    yield folder
+    ffmpeg_decoding.find_ffmpeg.cache_clear()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a script is no program there")
+def test_m4a_through_an_ffmpeg_on_the_path(tmp_path, fake_ffmpeg):
+    path = put(tmp_path / "-i evil;name%20.m4a", b"good")
+    got = waveform.read(path, 8000)
+    np.testing.assert_allclose(got.samples, np.tile([-0.125, 0.125], 2000), atol=1e-7)  # the mean of both channels
+    said = json.loads((fake_ffmpeg / "said.json").read_text())
+    assert said[said.index("-i") + 1] == f"file:{path}" and "-nostdin" in said
+    assert said[said.index("-protocol_whitelist") + 1] == "file"  # nothing is fetched, whatever the file names
+    assert not {"hls", "concat", "dash"} & set(said[said.index("-format_whitelist") + 1].split(","))
+    with pytest.raises(ValueError, match="soundfile or ffmpeg can read .first bytes 'bad': moov atom not found"):
+        waveform.read(put(tmp_path / "bad.m4a", b"bad"))
+    with pytest.raises(ValueError, match="torn.m4a: damaged .exit code 1"):
+        waveform.read(put(tmp_path / "torn.m4a", b"good torn"))
+
+
+def test_m4a_through_the_real_ffmpeg_is_what_pyav_decodes(tmp_path, monkeypatch):
+    if ffmpeg_decoding.find_ffmpeg() is None:
+        pytest.skip("no ffmpeg on the PATH, and no imageio-ffmpeg")
+    path = write_m4a(tmp_path / "a.m4a")
+    whole = waveform.read(path, 44100).samples
+    monkeypatch.setitem(sys.modules, "av", None)
+    got = waveform.read(path, 44100).samples
+    assert len(got) == 44100  # ffmpeg takes off what the encoder put in front and behind
+    np.testing.assert_allclose(got[2000:40000], whole[2000:40000], atol=1e-3)
+    with pytest.raises(ValueError, match="soundfile or ffmpeg"):
+        waveform.read(put(tmp_path / "list.m4a", f"ffconcat version 1.0\nfile '{path}'\n".encode()))

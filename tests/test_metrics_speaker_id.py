@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from metrics.judges.speaker_id import fitted, load_speaker
+from metrics.judges.face_id import load_recogniser
+from metrics.judges.people_sphere import save_recogniser
+from metrics.judges.speaker_id import load_speaker
+from metrics.judges.speaker_network import SpeakerRecogniser, SpeakerRecogniserSettings, fitted, mel_triangles
 
 
 def write_onnx(path, shape, *, told=None):
@@ -55,5 +58,34 @@ def test_what_cannot_judge(tmp_path):
     with pytest.raises(ValueError, match="no such speaker recogniser"):
         load_speaker(tmp_path / "nowhere.onnx")
     (tmp_path / "speaker.pt").write_bytes(b"x")
-    with pytest.raises(ValueError, match="not an .onnx file"):
+    with pytest.raises(ValueError, match="not a checkpoint|speaker.pt"):
         load_speaker(tmp_path / "speaker.pt")
+
+
+def test_our_own_ignores_loudness_and_comes_back_from_its_file(tmp_path):
+    torch.manual_seed(0)
+    judge = SpeakerRecogniser(SpeakerRecogniserSettings(width=8, embed_dim=16, num_people=3)).eval()
+    waves = 0.1 * torch.randn(2, 8000)
+    assert torch.allclose(judge(waves).norm(dim=1), torch.ones(2), atol=1e-5)
+    assert torch.allclose(judge(waves), judge(4 * waves), atol=1e-4)
+    assert torch.allclose(judge(waves)[:1], judge(waves[:1]), atol=1e-5)  # not a matter of the batch
+    assert judge(torch.zeros(1, 400)).isfinite().all()
+    save_recogniser(judge, tmp_path / "speaker.safetensors")
+    again = load_speaker(tmp_path / "speaker.safetensors")
+    assert torch.equal(again(waves), judge(waves)) and len(again.sha256) == 64 and again.sample_rate_hz == 16000
+    with pytest.raises(ValueError, match="S of 400 or more"):
+        judge(torch.zeros(1, 30))
+    with pytest.raises(ValueError, match="is not a face recogniser"):
+        load_recogniser(tmp_path / "speaker.safetensors")
+
+
+def test_a_tone_falls_into_the_band_of_its_mel():
+    """Filters are triangles of height 1 whose neighbours sum to 1 between the first and the last peak."""
+    triangles = mel_triangles(24, 512, 16000)
+    bins = torch.arange(257) * 16000 / 512
+    mel = 2595 * torch.log10(1 + bins / 700)
+    step = (2595 * np.log10(1 + 8000 / 700) - 2595 * np.log10(1 + 20 / 700)) / 25
+    place = (mel - 2595 * np.log10(1 + 20 / 700)) / step - 1  # 0 at the first peak
+    inner = (place > 0) & (place < 23)
+    assert torch.allclose(triangles.sum(0)[inner], torch.ones(int(inner.sum())), atol=1e-5)
+    assert (triangles.argmax(0)[inner].float() - place[inner]).abs().max() <= 0.62

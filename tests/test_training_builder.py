@@ -295,12 +295,13 @@ def test_features_are_kept_and_said(tmp_path):
     assert "1 clips are features without waves" in describe(dataset) and list(find_damage(dataset)) == []
 
 
-def test_a_full_disk_is_one_sentence_and_nothing_is_lost(corpus, built, tmp_path, monkeypatch):
-    def full(self, name, data):
-        raise OSError(errno.ENOSPC, "No space left on device", name)
+@pytest.mark.parametrize("place", [(writer.Writer, "add"), (journal.Journal, "write_piece"), (pool, "build_face")])
+def test_a_full_disk_is_one_sentence_and_nothing_is_lost(corpus, built, tmp_path, monkeypatch, place):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device", "a file")
 
     with monkeypatch.context() as patch:
-        patch.setattr(writer.Writer, "add", full)
+        patch.setattr(*place, full)
         with pytest.raises(OSError, match="is full; make room, then give the same command again"):
             build_dataset(corpus[1], tmp_path / "whole.zip", SETTINGS, command="made by a test")
     assert not (tmp_path / "whole.zip").exists()

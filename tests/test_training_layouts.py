@@ -108,12 +108,10 @@ def test_what_needs_another_reader_says_so(corpora):
     assert any("log-mel features" in note for note in plan.notes)
 
 
-def test_pickles_are_never_opened(corpora):
-    """The stand-in's pickles would run a command; they are set aside by their names, with the way out."""
-    truth = corpora("hq_voxceleb")[0]
-    plan = make_plan(voices=truth.root, faces=truth.root, unpaired="keep")
-    reasons = {rejection.reason for rejection in plan.rejections if rejection.path.endswith(".pickle")}
-    assert len(reasons) == 1 and "give VoxCeleb's own recordings by --voices" in reasons.pop()
+def test_hq_voxceleb_has_features(corpora):
+    plan = plan_alone(corpora("hq_voxceleb")[0])
+    assert {item.extra.get("features") for item in plan.items if item.kind == "voice"} == {"logmel40"}
+    assert any("log-mel features of 40 bands, not sound" in note for note in plan.notes)
 
 
 def test_whole_videos_become_segments(tmp_path):

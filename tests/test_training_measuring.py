@@ -102,6 +102,18 @@ def test_a_generator_against_data_by_seeds_and_by_voices(tiny_voice_model, world
     assert seeds.protocol["real"]["split"] == "all" and -1 <= voices[1].results[0].value <= 1
 
 
+def test_a_model_that_ignores_its_voice_is_no_nearer_to_its_person(tiny_voice_model, world):
+    """SSIM beside the control: with one face for everybody the mean over people cannot depend on who is who."""
+    model = load(tiny_voice_model, device="cpu")
+    with torch.no_grad():
+        model.encoder.head.weight.zero_()
+        model.encoder.head.bias.zero_()
+    found = values(measure(["ssim", "lpips"], network=model, data=world, settings=dataclasses.replace(DRAWN, num=None)))
+    assert set(found) == {"ssim", "ssim_shuffled", "lpips", "lpips_shuffled"}
+    for name in ("ssim", "lpips"):
+        assert found[name] == pytest.approx(found[f"{name}_shuffled"], rel=1e-6)
+
+
 def test_pairs_are_files_of_the_same_name(folders):
     real, fake = folders
     found = measure(["ssim", "lpips"], fakes=fake, data=real, settings=dataclasses.replace(DRAWN, num=None))
@@ -219,6 +231,24 @@ def test_a_stopped_measurement_goes_on(tiny_voice_model, world, monkeypatch):
     assert not work.exists() or not list(work.iterdir())
 
 
+@pytest.mark.parametrize("name", ["ppl2_wend", "path_length"])
+def test_a_stopped_path_goes_on_where_it_was(tiny_voice_model, monkeypatch, name):
+    settings, asked, original = dataclasses.replace(DRAWN, num=24), [], Latents.noise
+    whole = values(measure([name], network=tiny_voice_model, settings=settings))
+
+    def noise(self, indices):
+        asked.append(list(indices))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return original(self, indices)
+
+    monkeypatch.setattr(Latents, "noise", noise)
+    with pytest.raises(KeyboardInterrupt):
+        measure([name], network=tiny_voice_model, settings=settings)
+    again = values(measure([name], network=tiny_voice_model, settings=settings))
+    assert asked[2:] == [list(range(8, 16)), list(range(16, 24))] and again == whole
+
+
 def test_inception_by_file_runs_the_published_definitions(folders, tmp_path):
     """A stand-in network through the code that real weights take; 2048 features of 30 pictures have a low rank."""
     settings = MeasureSettings(inception=str(inception_file(tmp_path)), trust_weights=True, num=20, batch=16, rounds=0,
@@ -258,7 +288,7 @@ def test_voices_need_a_voice_path_and_people(tiny_conditional_model, tiny_voice_
         measure(["fid50k_full"], network=tiny_voice_model, data=folders[0], settings=voice)
     with pytest.raises(ValueError, match="there are only 30 voices"):
         measure(["fid50k_full"], network=tiny_voice_model, data=world, settings=dataclasses.replace(voice, num=31))
-    with pytest.raises(ValueError, match="--judge PATH: a trait probe"):
+    with pytest.raises(ValueError, match="--judge FILE of train.py --task probe"):
         measure(["world_traits"], network=tiny_voice_model, data=world, settings=DRAWN)
     with pytest.raises(ValueError, match="one of them, please"):
         measure(["is50k"], network=tiny_voice_model, fakes=folders[0], settings=DRAWN)

@@ -11,9 +11,11 @@ from click.testing import CliRunner
 
 import dataset_tool
 import training.recogniser_loop as recogniser_loop
+import training.recogniser_subjects as subjects
 from metrics.judges.face_id import load_recogniser
+from metrics.judges.speaker_id import load_speaker
 from training.recogniser_loop import margin_loss, train_recogniser
-from training.recogniser_settings import RecogniserSettings
+from training.recogniser_settings import RecogniserSettings, SpeakerSettings
 
 TINY = RecogniserSettings(width=4, embed_dim=16, resolution=32, batch=16, steps=8, warmup_steps=4, tick_steps=2,
                           snapshot_ticks=2)
@@ -70,17 +72,17 @@ class Stopped(Exception):
 
 def test_a_stopped_run_equals_one_that_was_not(tmp_path, faces32, monkeypatch):
     whole = run(tmp_path / "whole", faces32)
-    original = recogniser_loop.varied
+    original = subjects.varied
 
     def stops(images, settings, index):
         if index == 5:  # after the state at iteration 4, in the middle of a tick
             raise Stopped
         return original(images, settings, index)
 
-    monkeypatch.setattr(recogniser_loop, "varied", stops)
+    monkeypatch.setattr(subjects, "varied", stops)
     with pytest.raises(Stopped):
         run(tmp_path / "stopped", faces32)
-    monkeypatch.setattr(recogniser_loop, "varied", original)
+    monkeypatch.setattr(subjects, "varied", original)
     resumed = run(tmp_path / "stopped", faces32)
     assert resumed.read_bytes() == whole.read_bytes()
     assert "Going on at iteration 4" in (resumed.parent / "log.txt").read_text()
@@ -93,3 +95,42 @@ def test_one_person_is_not_enough(tmp_path, people, message):
     with pytest.raises(ValueError, match=message):
         run(tmp_path / "runs", tmp_path / "one.zip")
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture(scope="module")
+def voices(tmp_path_factory):
+    path = tmp_path_factory.mktemp("voices") / "voices.zip"
+    result = CliRunner().invoke(dataset_tool.main, [
+        "world", "--people=20", "--faces-per=0", "--clips-per=3", "--seconds=1-1.5", f"--dest={path}", "--workers=1"])
+    assert result.exit_code == 0, result.output
+    return path
+
+
+SPEAKER = SpeakerSettings(width=16, embed_dim=16, batch=16, steps=6, warmup_steps=4, tick_steps=2, snapshot_ticks=2,
+                          seconds=1.0)
+
+
+def test_it_learns_the_voices_it_hears(tmp_path, voices, capsys):
+    path = run(tmp_path, voices, dataclasses.replace(SPEAKER, steps=100, tick_steps=20, warmup_steps=20))
+    lines = (path.parent / "stats.jsonl").read_text().splitlines()
+    first, last = (json.loads(line)["Recogniser/right"]["mean"] for line in (lines[0], lines[-1]))
+    assert last > 0.5 > first + 0.1  # chance is 1/16
+    assert re.search(r"held-out AUC [01]\.\d{4}  EER 0\.\d{4}  \(val split, 2 people", capsys.readouterr().out)
+    judge = load_speaker(path)
+    assert path.name == "speaker.safetensors" and judge.settings.source["people"] and judge.settings.num_people == 16
+
+
+def test_a_stopped_run_of_voices_equals_one_that_was_not(tmp_path, voices, monkeypatch):
+    whole = run(tmp_path / "whole", voices, SPEAKER)
+    original = subjects.VoiceSubject.batch
+
+    def stops(self, index):
+        if index == 5:
+            raise Stopped
+        return original(self, index)
+
+    monkeypatch.setattr(subjects.VoiceSubject, "batch", stops)
+    with pytest.raises(Stopped):
+        run(tmp_path / "stopped", voices, SPEAKER)
+    monkeypatch.undo()
+    assert run(tmp_path / "stopped", voices, SPEAKER).read_bytes() == whole.read_bytes()

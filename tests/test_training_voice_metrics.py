@@ -18,7 +18,7 @@ from training.measuring import MeasureSettings
 from training.model_card import BEGIN, END, update_card, with_section
 from training.voice_evidence import cheek_brightness, hold_back
 from training.voice_groups import known_groups, strictest, title_of
-from training.voice_judges import check_independence, trained_by
+from training.voice_judges import check_independence, trained_by, trained_here
 from training.voice_metrics import VOICE_METRICS, deal
 from training.voice_run import evidence_of
 from training.voice_rungs import build_rungs, shuffled_rows
@@ -89,7 +89,7 @@ def test_every_row_gives_results_a_table_and_its_protocol(bench, name):
 
 def test_the_ladder_is_printed_once_for_every_run(folder, tiny_voice_model):
     bench = bench_of(folder, tiny_voice_model, clips_per="1")
-    first, second = (VOICE_METRICS[name].measure(bench).table for name in ("retrieval", "verification"))
+    first, second = (VOICE_METRICS[name].measure(bench).table for name in ("feature_similarity", "verification"))
     assert "**MODEL**" in first and "gender oracle" in first and "**MODEL**" not in second
 
 
@@ -125,6 +125,8 @@ def test_the_ladder_has_its_rungs_in_order(bench):
     found = numbers(VOICE_METRICS["ladder"].measure(bench))
     assert found["ladder_ideal_listener_match_all"].value > 0.9  # he reads the truth, whatever the judge
     assert found["ladder_gender_oracle_match_same_gender"].value == 0.5
+    still, moved = (found[f"ladder_model{ending}_frechet"].value for ending in ("", "_shuffled_voices"))
+    assert still > 0 and moved == pytest.approx(still, rel=1e-6)  # what looks at pictures cannot hear
 
 
 def test_a_speaker_recogniser_adds_the_face_of_the_nearest_voice(folder, tiny_voice_model, tmp_path):
@@ -234,6 +236,18 @@ def test_public_lists_of_this_dataset(folder, tiny_voice_model, tmp_path, bench)
     (tmp_path / "foreign.csv").write_text("a/b/1.wav a/b/1.jpg c/d/1.jpg\n")
     with pytest.raises(ValueError, match="not one trial of .* is in the data"):
         VOICE_METRICS["pair_list"].measure(bench_of(folder, tiny_voice_model, pair_list=str(tmp_path / "foreign.csv")))
+
+
+def test_people_whom_the_model_was_trained_on_are_no_test(folder, tiny_voice_model, tmp_path):
+    model = load(tiny_voice_model, device="cpu")
+    assert not trained_here(model, Dataset(folder / "world.zip"))
+    model.card = dataclasses.replace(model.card, source={"voice": {"data": Dataset(folder / "world.zip").card}})
+    options = {"model": model, "clips_per": "1", "pair_list": str(tmp_path / "list.csv")}
+    with pytest.raises(ValueError, match="was trained on the people of the split train"):
+        VOICE_METRICS["pair_list"].measure(bench_of(folder, tiny_voice_model, split="train", **options))
+    for split, wanted in (("train", True), ("test", False)):
+        notes = evidence_of(bench_of(folder, tiny_voice_model, split=split, **options)).protocol["notes"]
+        assert any("its numbers say nothing about others" in note for note in notes) == wanted
 
 
 @pytest.mark.parametrize("options, message", [

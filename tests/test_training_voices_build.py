@@ -1,6 +1,8 @@
 """Voices of a build: 16-bit samples stay as they are, levels follow BS.1770, poor clips are refused with a reason."""
 
 import io
+import os
+import pickle
 
 import numpy as np
 import pytest
@@ -185,6 +187,42 @@ def test_features_that_are_none(array, message):
     np.save(target, array, allow_pickle=True)
     with pytest.raises(ValueError, match=message):
         build_features(target.getvalue(), item)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_pickled_features_are_read_without_running_them(protocol):
+    item = Item("voice", "p/1_0_0.pickle", "/root", "p", "train", extra={"features": "logmel40"})
+    array = np.random.default_rng(0).normal(size=(40, 900)).astype(np.float32)
+    entry = {"LogMel_Features": array, "spkid": "id10001", "clipid": 3, "wavid": np.int64(4)}
+    content, fields = build_features(pickle.dumps(entry, protocol), item)
+    assert np.array_equal(np.load(io.BytesIO(content)), array.T)
+    assert fields == {"features": "logmel40", "frames": 900}
+
+
+class Call:
+    """Pickled as a call."""
+
+    def __init__(self, function, *args):
+        self.made = function, args
+
+    def __reduce__(self):
+        return self.made
+
+
+@pytest.mark.parametrize(("value", "message"), [
+    (Call(os.mkdir, "made-by-a-pickle"), "asks to run code"), ([1], "holds a list"), ({"a": 1}, "it has a"),
+    ({"LogMel_Features": np.zeros((39, 5), np.float32)}, r"LogMel_Features \[40, T\]"),
+    ({"LogMel_Features": np.zeros((40, 5), object)}, "not features"),
+    ({"LogMel_Features": np.zeros((40, 5)), "x": Call(print, "said by a pickle")}, "asks to run code"),
+    ({"LogMel_Features": np.zeros((40, 5)), "x": Call(complex, 1.0)}, "neither an array nor a plain value"),
+    ({"LogMel_Features": np.full((40, 5), np.nan)}, "NaN or Inf"), ({1: 2}, "holds a dict, not a dictionary of names")])
+def test_pickles_that_are_no_features(value, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    item = Item("voice", "p/1_0_0.pickle", "/root", "p", "train", extra={"features": "logmel40"})
+    for content in (pickle.dumps(value), pickle.dumps(value)[:-9]):
+        with pytest.raises(ValueError, match=message if content.endswith(b".") else "not features|NaN"):
+            build_features(content, item)
+    assert not list(tmp_path.iterdir()) and not capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("change", "message"), [

@@ -18,7 +18,7 @@ from training.presets import (
 )
 from training.settings import RunSettings
 
-TASKS = ("gan", "voice", "joint", "probe", "recogniser")
+TASKS = ("gan", "voice", "joint", "probe", "recogniser", "speaker")
 _FIELDS = {"kimg": "total_kimg", "snap": "snapshot_ticks", "tick": "tick_kimg", "glr": "g_lr", "dlr": "d_lr",
            "map_depth": "mapping_layers", "p": "aug_p", "target": "aug_target", "freezed": "freeze_d"}
 _OPTION_OF = {"total_kimg": "--kimg", "snapshot_ticks": "--snap", "tick_kimg": "--tick", "g_lr": "--glr",
@@ -96,9 +96,11 @@ def _row(task, cfg, side, gpus, cbase, cmax):
         return published_settings(row, side, cbase=cbase, cmax=cmax)[0]
     if cbase or cmax:
         raise ValueError(f"--task={task} has no option --cbase, --cmax.")
-    if task == "recogniser":
-        from training.recogniser_settings import RecogniserSettings
+    if task in ("recogniser", "speaker"):
+        from training.recogniser_settings import RecogniserSettings, SpeakerSettings
 
+        if task == "speaker":
+            return SpeakerSettings()
         if not isinstance(side, int) or side < 16 or side % 16:
             raise ValueError(f"the dataset holds {side}x{side} faces; a recogniser needs a multiple of 16: build the "
                              "dataset with --resolution of such a size.")

@@ -1,21 +1,40 @@
 """What calc_metrics.py does with its wishes: ranks, lines of JSON, the run's folder, the report, the sheet."""
 
 import json
+import os
 import pathlib
 
 from dnnlib.console import say
 from torch_utils import distributed
 from torch_utils.devices import pick_device
+from training.configure import check_gpus
+from training.launch import launch
 from training.measuring import measured
 
 
-def run(names, settings, *, network, fakes, data, device, gpus, report, picture):
-    """Measures, and prints one line of JSON a metric; files as asked for. Under torchrun the first rank speaks."""
-    there = distributed.launched_ranks() or 1
-    if gpus is not None and gpus != there:
-        raise ValueError(f"--gpus {gpus}, but the number of processes is {there}: start it as torchrun "
-                         f"--nproc-per-node {gpus} calc_metrics.py ...")
-    device = distributed.start(pick_device(device))
+def run(names, settings, *, device, gpus, **given):
+    """Measures, and prints one line of JSON a metric; files as asked for. The first of several ranks speaks.
+
+    `gpus` ranks are started here, unless torchrun started them. `given`: network, fakes, data, report, picture.
+    """
+    there, device = distributed.launched_ranks(), str(pick_device(device))
+    if there is not None and gpus not in (None, there):
+        raise ValueError(f"--gpus {gpus}, but torchrun started {there} ranks; leave --gpus out.")
+    if there is None:
+        check_gpus(gpus or 1, device)
+    if (there or gpus or 1) > 1:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # ranks on one processor would fight for its cores
+    launch({"names": names, "settings": settings, "device": device, **given}, gpus=there or gpus or 1,
+           function=carry_out)
+
+
+def carry_out(request):
+    """Does in one rank what `run` was asked for."""
+    _measure_and_tell(**request)
+
+
+def _measure_and_tell(names, settings, *, device, network, fakes, data, report, picture):
+    device = distributed.start(device)
     try:
         found = []
         for measurement in measured(names, network=network, fakes=fakes, data=data, settings=settings, device=device):

@@ -4,6 +4,5 @@ from training.image_metrics import IMAGE_METRICS
 from training.pair_metrics import PAIR_METRICS
 from training.path_metrics import PATH_METRICS
 from training.voice_metrics import VOICE_METRICS
-from training.world_metric import WORLD_METRICS
 
-METRICS = {**IMAGE_METRICS, **PATH_METRICS, **PAIR_METRICS, **WORLD_METRICS, **VOICE_METRICS}  # name -> Metric
+METRICS = {**IMAGE_METRICS, **PATH_METRICS, **PAIR_METRICS, **VOICE_METRICS}  # name -> Metric

@@ -7,10 +7,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from metrics.features import summed
 from metrics.lpips_distance import bootstrap_mean, random_pairs
+from metrics.matching import deal
 from metrics.result import Result
 from metrics.samples import Drawn, as_floats, as_pixels
 from metrics.ssim import ms_ssim, scales_that_fit, ssim
+from torch_utils import distributed
 from training.metric_rows import Metric, Outcome
 from training.picture_sources import face_of
 
@@ -19,11 +22,15 @@ _DIVERSITY_PICTURES = 2000
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """`pair(i)` -> (real, generated), uint8 [H, W, 3] each; `facts` say how they were paired."""
+    """`pair(i)` -> (real, generated), uint8 [H, W, 3] each; `facts` say how they were paired.
+
+    Where voices made the pairs, `stranger(i, generated)` is the face of the person who was dealt voice i: the control.
+    """
 
     count: int
     pair: object
     facts: dict
+    stranger: object = None
 
 
 def pairs_of(bench):
@@ -71,13 +78,13 @@ def measure_diversity(bench):
         sides.append(("lpips_diversity_real", bench.reals()))
     for name, source in sides:
         pairs = random_pairs(source.count, min(source.count, bench.settings.num or _DIVERSITY_PICTURES), seed=seed)
-        values = []
-        for start in tqdm(range(0, len(pairs), bench.settings.batch), desc=name, leave=False,
-                          disable=None if bench.settings.verbose else True):
-            part = pairs[start:start + bench.settings.batch]
-            first, second = (as_floats(_pixels(source, part[:, side])) for side in (0, 1))
-            values.append(judge(first, second).double().cpu().numpy())
-        value, low, high = bootstrap_mean(np.concatenate(values), seed=seed, rounds=bench.settings.rounds)
+
+        def distances(part, source=source, pairs=pairs):
+            first, second = (as_floats(_pixels(source, pairs[part][:, side])) for side in (0, 1))
+            return judge(first, second)
+
+        values = _shared(bench, name, (len(pairs),), distances)
+        value, low, high = bootstrap_mean(values, seed=seed, rounds=bench.settings.rounds)
         results.append(Result(name, value, low, high, len(pairs), seed, judge.name))
         facts["fake" if name == "lpips_diversity" else "real"] = source.facts
     return Outcome(results, {"mode": "disjoint random pairs", "n": results[0].n, "judge": judge.name,
@@ -85,16 +92,34 @@ def measure_diversity(bench):
 
 
 def _measure(bench, name, distance, judge_name, sha256=None):
-    pairs, values = pairs_of(bench), []
-    for start in tqdm(range(0, pairs.count, bench.settings.batch), desc=name, leave=False,
-                      disable=None if bench.settings.verbose else True):
-        chosen = [pairs.pair(i) for i in range(start, min(start + bench.settings.batch, pairs.count))]
+    pairs = pairs_of(bench)
+
+    seed, rounds = bench.settings.seed, bench.settings.rounds
+
+    def distances(part):
+        chosen = [pairs.pair(i) for i in part]
         real, fake = (as_floats([pair[side] for pair in chosen]) for side in (0, 1))
-        values.append(distance(real, fake).double().cpu().numpy())
-    value, low, high = bootstrap_mean(np.concatenate(values), seed=bench.settings.seed, rounds=bench.settings.rounds)
-    return Outcome([Result(name, value, low, high, pairs.count, bench.settings.seed, judge_name)],
+        if pairs.stranger is None:
+            return distance(real, fake)[:, None]
+        strangers = as_floats([pairs.stranger(i, generated) for i, (_, generated) in zip(part, chosen)])
+        return torch.stack([distance(real, fake), distance(strangers, fake)], 1)
+
+    values = _shared(bench, name, (pairs.count, 1 if pairs.stranger is None else 2), distances)
+    found = [bootstrap_mean(column, seed=seed, rounds=rounds) for column in values.T]
+    return Outcome([Result(name + ending, *limits, pairs.count, seed, judge_name)
+                    for ending, limits in zip(("", "_shuffled"), found)],
                    {"mode": "pairs", "n": pairs.count, "judge": judge_name, "judge_sha256": sha256,
-                    "interval": "bootstrap over pairs" if low is not None else None, **pairs.facts})
+                    "interval": "bootstrap over pairs" if rounds else None, **pairs.facts})
+
+
+def _shared(bench, name, shape, distances):  # -> float64 shape
+    """Returns the distances of every pair, in batches that the ranks share; `distances(list of numbers) -> [N, …]`."""
+    values, size, count = np.zeros(shape), bench.settings.batch, shape[0]
+    batches = [list(range(start, min(start + size, count))) for start in range(0, count, size)]
+    for part in tqdm(batches[distributed.rank()::distributed.world_size()], desc=name, unit="batch", leave=False,
+                     disable=None if bench.settings.verbose and distributed.is_first() else True):
+        values[part] = distances(part).double().cpu().numpy()
+    return summed(values, bench.device)
 
 
 def _pixels(source, places):
@@ -132,8 +157,15 @@ def _pairs_by_voice(bench):
         fake = as_pixels(face_of(bench.model, listen, dataset, rows[i], psi))[0]
         return _as_large_as(dataset.read_face(faces[rows[i]["person"]]), fake), fake
 
+    dealt = deal(np.arange(len(rows)), bench.settings.seed) if len(rows) > 1 else [0]
+
+    def stranger(i, fake):
+        return _as_large_as(dataset.read_face(faces[rows[dealt[i]]["person"]]), fake)
+
     return Pairs(len(rows), pair, {"pairs": "a face of each person, and the face from their voice",
-                                   "real": bench.reals().facts, "fake": {**bench.network_facts(), "noise": "const"}})
+                                   "shuffled": "the same faces beside people to whom the voices were dealt",
+                                   "real": bench.reals().facts, "fake": {**bench.network_facts(), "noise": "const"}},
+                 stranger)
 
 
 def _as_large_as(picture, other):  # uint8 [H, W, 3]

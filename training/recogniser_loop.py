@@ -1,4 +1,4 @@
-"""Trains the face recogniser on the people of a dataset's train split; a run that is stopped goes on as it was."""
+"""Trains a recogniser of faces or voices on a dataset's train split; a run that is stopped goes on as it was."""
 
 import hashlib
 import json
@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 
 from dnnlib.settings import to_dict
-from metrics.judges.face_id import FaceRecogniser, FaceRecogniserSettings, save_recogniser
+from metrics.judges.people_sphere import save_recogniser
 from metrics.verification import area_under_curve, equal_error_rate
-from torch_utils.random_streams import numpy_stream, stream
+from torch_utils.random_streams import numpy_stream
 from training.dataset import Dataset
-from training.probe_loop import noisy
-from training.reals import RealFaces
+from training.recogniser_settings import SpeakerSettings
+from training.recogniser_subjects import FaceSubject, VoiceSubject
 from training.run_folder import Averages, RunFolder, tick_line
 
 _MOST_PAIRS = 20000  # of each sort, for the held-out AUC
@@ -24,31 +24,33 @@ _MOST_FACES = 2000  # all pairs of so many are looked at
 def train_recogniser(settings, *, data, outdir, desc, command="", device="cpu"):
     """Trains for `settings.steps` iterations, prints the AUC of unseen people, and returns the path of the recogniser.
 
-    ValueError when the train split has fewer than two people with faces.
+    SpeakerSettings train one of voices, RecogniserSettings one of faces. ValueError when the train split has fewer than
+    two people with what it learns from.
     """
-    dataset = Dataset(data)
-    rows = dataset.faces("train")
+    dataset, by_voice = Dataset(data), isinstance(settings, SpeakerSettings)
+    subject = (VoiceSubject if by_voice else FaceSubject)(dataset, settings)
+    rows = subject.rows("train")
     people = sorted({row["person"] for row in rows}, key=str)
     if len(people) < 2:
-        raise ValueError(f'"{data}" has faces of {len(people)} people in the train split; a recogniser learns to tell '
-                         "people apart, so it needs two or more.")
-    folder = RunFolder(outdir, desc, {"task": "recogniser", "settings": to_dict(settings), "data": str(data)})
+        raise ValueError(f'"{data}" has {subject.noun} of {len(people)} people in the train split; a recogniser learns '
+                         "to tell people apart, so it needs two or more.")
+    subject.open()
+    folder = RunFolder(outdir, desc, {"task": "speaker" if by_voice else "recogniser", "settings": to_dict(settings),
+                                      "data": str(data)})
     place = {person: number for number, person in enumerate(people)}
     labels = torch.tensor([place[row["person"]] for row in rows])
-    faces = RealFaces(dataset, resolution=settings.resolution, seed=settings.seed)
-    folder.say(f"Num faces: {len(rows)} of {len(people)} people for training")
-    recogniser = build_recogniser(settings, dataset, people, command).to(device)
+    folder.say(f"Num {subject.noun}: {len(rows)} of {len(people)} people for training")
+    recogniser = build_recogniser(subject, people, command).to(device)
     optimiser = torch.optim.AdamW(recogniser.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.lr, total_steps=settings.steps)
     first = take_up(folder, recogniser, optimiser, schedule)
     averages, begin, tick_begin, done = Averages(), time.time(), time.time(), first
-    path = folder.path / "recogniser.safetensors"
+    path = folder.path / subject.file
     for index in range(first, settings.steps):
-        picks = faces.order.batch(index, settings.batch)
-        images = varied(faces.batch(index, settings.batch), settings, index)
+        inputs, picks = subject.batch(index)
         margin = settings.margin * min(1.0, (index + 1) / max(1, settings.warmup_steps))
         recogniser.train()
-        cosines = recogniser.cosines(recogniser(images.to(device)))
+        cosines = recogniser.cosines(recogniser(inputs.to(device)))
         wanted = labels[picks].to(device)
         loss = margin_loss(cosines, wanted, scale=settings.scale, margin=margin)
         optimiser.zero_grad(set_to_none=True)
@@ -72,20 +74,19 @@ def train_recogniser(settings, *, data, outdir, desc, command="", device="cpu"):
             folder.save_state({"recogniser": recogniser.state_dict(), "optimiser": optimiser.state_dict(),
                                "schedule": schedule.state_dict(), "next": index + 1})
         tick_begin, done = time.time(), index + 1
-    folder.say(verification_line(recogniser.eval(), dataset, seed=settings.seed, device=device))
+    folder.say(verification_line(recogniser.eval(), subject, seed=settings.seed, device=device))
     return path
 
 
-def build_recogniser(settings, dataset, people, command):
+def build_recogniser(subject, people, command):
     """Returns a fresh recogniser whose card says on whom it is trained."""
     listed = json.dumps([str(person) for person in people]).encode()
-    source = {"data": dataset.card, "settings": to_dict(settings), "command": command, "people": people,
+    settings = subject.settings
+    source = {"data": subject.dataset.card, "settings": to_dict(settings), "command": command, "people": people,
               "people_sha256": hashlib.sha256(listed).hexdigest()}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        return FaceRecogniser(FaceRecogniserSettings(
-            resolution=settings.resolution, width=settings.width, embed_dim=settings.embed_dim,
-            num_people=len(people), scale=settings.scale, source=source))
+        return subject.build(len(people), source)
 
 
 def take_up(folder, recogniser, optimiser, schedule):
@@ -109,28 +110,19 @@ def margin_loss(cosines, labels, *, scale, margin):  # [N, P], [N] -> []
     return F.cross_entropy(scale * lowered, labels)
 
 
-def varied(images, settings, index):  # [N, 3, H, W] -> [N, 3, H, W]
-    """Returns pictures with noise and blur, half of them mirrored: generated faces are not as crisp as real ones."""
-    generator = stream(settings.seed, "recogniser", index)
-    flip = torch.rand([len(images), 1, 1, 1], generator=generator) < 0.5
-    return noisy(torch.where(flip, images.flip(3), images), generator, settings.noise)
-
-
 @torch.no_grad()
-def verification_line(recogniser, dataset, *, seed, device="cpu"):
-    """Returns a line with AUC and EER of pairs of pictures of unseen people: same person or two people."""
+def verification_line(recogniser, subject, *, seed, device="cpu"):
+    """Returns a line with AUC and EER of pairs of rows of unseen people: same person or two people."""
     for split in ("val", "test"):
-        rows = dataset.faces(split)
+        rows = subject.rows(split)
         counts = {}
         for row in rows:
             counts[row["person"]] = counts.get(row["person"], 0) + 1
         if len(counts) > 1 and max(counts.values()) > 1:
             break
     else:
-        return "no held-out AUC: neither the val nor the test split has two people and two faces of one of them"
-    side = recogniser.settings.resolution
-    faces = RealFaces(dataset, split=split, resolution=side)
-    embeddings = torch.cat([recogniser((part.float() / 127.5 - 1).to(device)) for part in faces.images.split(64)])
+        return "no held-out AUC: neither the val nor the test split has two people and two of one"
+    embeddings = subject.embed(recogniser, split, device)
     owner = np.unique([str(row["person"]) for row in rows], return_inverse=True)[1]
     first, second = held_out_pairs(owner, numpy_stream(seed, "held-out pairs"))
     counts = set(owner[first]) | set(owner[second])

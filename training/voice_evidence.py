@@ -20,7 +20,7 @@ from torch_utils import distributed
 from torch_utils.images import to_float
 from torch_utils.random_streams import numpy_stream
 from training.voice_groups import known_groups, person_table
-from training.voice_judges import judge_label, known_people, load_face_judge
+from training.voice_judges import judge_label, known_people, load_face_judge, trained_here
 from training.voice_readers import fit_landmarks
 from training.voice_wishes import clips_per_person, judge_file, training_judge_allowed
 from voice2style.listening import listen
@@ -102,6 +102,8 @@ def gather(bench):
     mean = embed_mean_face(model, judge)
     arrays = draw_clips(bench, judge, clips, reader=reader, dim=len(mean))
     known = known_people(judge, dataset, people)
+    if split == "train" and trained_here(model, dataset):
+        notes.append("the model was trained on these people; its numbers say nothing about others")
     if known:
         notes.append(f"the judge was trained on {known} of these people; its numbers are too good for them")
     protocol = {"network": bench.network_name, "network_sha256": bench.network_sha256, "data": dataset.path.name,

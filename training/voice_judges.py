@@ -13,8 +13,9 @@ def judge_label(judge):
 def load_face_judge(path, *, model=None, allow=False, device="cpu"):
     """Returns (recogniser, notes): ValueError when it trained `model`, unless `allow`; then a note says so."""
     if not path:
-        raise ValueError("these metrics need a face recogniser that did not train the model: --judge FILE, an .onnx "
-                         "file or what train.py --task recogniser makes of the training people of a dataset.")
+        raise ValueError("these metrics need a face recogniser that did not train the model: --judge FILE. Make one of "
+                         "the dataset's training people (minutes) with python train.py --task recogniser --data DATA "
+                         "--outdir runs, or give an .onnx file, or one of dlib or facenet-pytorch.")
     judge = load_recogniser(path, device=device)
     source = getattr(getattr(judge, "settings", None), "source", None)
     return judge, check_independence(model, judge.sha256, judge.name, source, allow=allow)
@@ -36,6 +37,12 @@ def trained_by(card_source, sha256, source=None):
     if sha256 and sha256 in json.dumps(card_source, default=str):
         return True
     return bool(source) and _holds(card_source, json.loads(json.dumps(source)))
+
+
+def trained_here(model, dataset):
+    """Returns True when the card of a model says that it was trained on the training split of this very dataset."""
+    source = getattr(getattr(model, "card", None), "source", None) or {}
+    return _holds(source, json.loads(json.dumps(dataset.card)))
 
 
 def known_people(judge, dataset, people):

@@ -7,17 +7,22 @@ from metrics.ladder import MODEL
 from metrics.matching import Trials, chance, matching_result, trial_scores
 from metrics.pair_lists import MatchingList, face_key, read_list, voice_key
 from metrics.verification import verification_results
+from training.voice_judges import trained_here
 from training.voice_run import evidence_of, interval, outcome
 from training.voice_rungs import build_rungs
 
 
 def measure_lists(bench):
     """Accuracy (matching list) or AUC and EER (verification list) of every rung on the trials that the data has."""
-    evidence, settings = evidence_of(bench), bench.settings
+    settings = bench.settings
     path = settings.options.get("pair_list")
     if not path:
         raise ValueError("the metric pair_list needs --option pair-list=FILE, a matching_*.csv or veriflist_*.txt.")
-    trials = read_list(path)
+    if settings.split == "train" and trained_here(bench.model, bench.dataset):
+        some = ", ".join(list(dict.fromkeys(str(row["person"]) for row in bench.dataset.voices("train")))[:3])
+        raise ValueError(f"the model was trained on the people of the split train ({some}, …), so a list of them tests "
+                         "nothing; judge with --split test, or train on people whom the list does not name.")
+    trials, evidence = read_list(path), evidence_of(bench)
     rungs = [rung for rung in build_rungs(evidence, bench.dataset, seed=settings.seed) if rung.unit]
     voices, faces = index_rows(evidence)
     if isinstance(trials, MatchingList):

@@ -1,5 +1,7 @@
 """The metrics that ask whether the voice mattered, as rows of the METRICS table (docs/voice_metrics.md)."""
 
+import dataclasses
+import functools
 import io
 
 import numpy as np
@@ -8,6 +10,7 @@ from dnnlib.console import table
 from metrics.attributes import attribute_report
 from metrics.consistency import consistency_results, speaker_share
 from metrics.feature_similarity import class_score, similarity_results
+from metrics.fid import frechet_distance
 from metrics.judges.speaker_id import load_speaker
 from metrics.ladder import climb, pair_people, plot
 from metrics.matching import chance, deal, draw_trials, matching_result, trial_scores
@@ -53,7 +56,7 @@ def measure_matching(bench):
                 rows.append([direction, "all" if groups is None else f"same {title_of(stratum)}", f"1:{ways}",
                              f"{chance(ways):.3f}", interval(both[0]), interval(both[1]), both[0].n])
     words = table(rows, ["direction", "candidates", "trial", "chance", "MODEL", "shuffled voices", "people"])
-    return outcome(evidence, results, with_ladder(bench, words), trials=num_trials(settings))
+    return outcome(evidence, results, words, trials=num_trials(settings))
 
 
 def measure_verification(bench):
@@ -75,7 +78,7 @@ def measure_verification(bench):
         rows.append(["all" if groups is None else f"same {title_of(stratum)}",
                      *(interval(result) for part in found for result in part), found[0][0].n])
     words = table(rows, ["impostors", "AUC", "EER", "AUC, shuffled", "EER, shuffled", "people"])
-    return outcome(evidence, results, with_ladder(bench, words), pairs=2 * num_trials(settings))
+    return outcome(evidence, results, words, pairs=2 * num_trials(settings))
 
 
 def measure_retrieval(bench):
@@ -97,7 +100,7 @@ def measure_retrieval(bench):
                   interval(first), interval(second)] for first, second in zip(*both)
                  if not first.name.endswith("gallery")]
     words = table(rows, ["direction", f"gallery of {count} people", "chance", "MODEL", "shuffled voices"])
-    return outcome(evidence, results, with_ladder(bench, words), gallery=count)
+    return outcome(evidence, results, words, gallery=count)
 
 
 def measure_similarity(bench):
@@ -194,9 +197,25 @@ def measure_ladder(bench):
     kept_of(bench)["ladder shown"] = True
     columns = [column for column in found.columns if column.startswith("match")]
     columns += [column for column in found.columns if column.startswith("r")][-1:]
-    return outcome(evidence, found.results(), found.markdown(), trials=num_trials(settings),
+    still = picture_distances(evidence, settings.seed)
+    words = found.markdown() + ("\n\nFréchet distance of drawn faces to photographs, by the judge's embeddings: MODEL "
+                                f"{still[0].value:.4f}, shuffled voices {still[1].value:.4f}. It looks at the same "
+                                "pictures, so it stands still where all numbers above fall to chance.")
+    return outcome(evidence, [*found.results(), *still], words, trials=num_trials(settings),
                    speaker_judge=None if speaker is None else judge_label(speaker),
                    pictures={"ladder.png": lambda: picture_of_ladder(found, columns, evidence.label)})
+
+
+def picture_distances(evidence, seed):
+    """Returns the Fréchet distances of drawn faces to candidates, of the model and with shuffled voices.
+
+    The side of the shuffled-voice control that must stand still: what looks at sets of pictures cannot hear a voice.
+    """
+    sides = {"": evidence.drawn, "_shuffled_voices": evidence.drawn[shuffled_rows(evidence.clip_people, seed)]}
+    real = evidence.faces.mean(0), np.cov(evidence.faces, rowvar=False)
+    return [Result(f"ladder_model{ending}_frechet",
+                   frechet_distance(*real, drawn.mean(0), np.cov(drawn, rowvar=False)),
+                   None, None, len(drawn), seed, evidence.label) for ending, drawn in sides.items()]
 
 
 def ladder_of(bench):
@@ -212,13 +231,17 @@ def ladder_of(bench):
     return kept["ladder"]
 
 
-def with_ladder(bench, words):
-    """Returns the table of a metric of identity, and below it the ladder, unless this run has shown it already."""
-    kept = kept_of(bench)
-    if kept.get("ladder shown"):
-        return words
-    kept["ladder shown"] = True
-    return f"{words}\n\nThe ladder, every rung on the same trials:\n\n{ladder_of(bench)[0].markdown()}"
+def with_ladder(measure):
+    """Returns a metric's function whose table has the ladder below it, unless this run has shown it already."""
+    @functools.wraps(measure)
+    def measured(bench):
+        found, kept = measure(bench), kept_of(bench)
+        if kept.get("ladder shown"):
+            return found
+        kept["ladder shown"] = True
+        words = f"{found.table}\n\nThe ladder, every rung on the same trials:\n\n{ladder_of(bench)[0].markdown()}"
+        return dataclasses.replace(found, table=words)
+    return measured
 
 
 def picture_of_ladder(ladder, columns, judge):  # -> uint8 [H, W, 3]
@@ -264,17 +287,17 @@ _SIDES = {"": "MODEL", "_shuffled": "shuffled voices", "_photographs": "photogra
 _NEEDS = ("voice", "dataset")
 
 VOICE_METRICS = {
-    "matching": Metric("identity matching 1:2 and N-way, by strata", measure_matching, _NEEDS),
-    "verification": Metric("AUC and EER of voice-face pairs, by strata", measure_verification, _NEEDS),
-    "retrieval": Metric("R@k, median rank, mAP in a gallery of people", measure_retrieval, _NEEDS),
+    "matching": Metric("identity matching 1:2 and N-way, by strata", with_ladder(measure_matching), _NEEDS),
+    "verification": Metric("AUC and EER of voice-face pairs, by strata", with_ladder(measure_verification), _NEEDS),
+    "retrieval": Metric("R@k, median rank, mAP in a gallery of people", with_ladder(measure_retrieval), _NEEDS),
     "pair_list": Metric("matching or verification on a public list, with its oracles", measure_lists, _NEEDS),
-    "feature_similarity": Metric("L1, L2, cosine, angle beside people's own", measure_similarity, _NEEDS),
-    "vggface_score": Metric("exp E KL of a classifier of people", measure_class_score, _NEEDS),
-    "attributes": Metric("agreement, balanced accuracy, majority, bits", measure_attributes, _NEEDS),
-    "landmark_ratios": Metric("craniofacial correlations, pooled and within groups", measure_landmarks, _NEEDS),
-    "consistency": Metric("one speaker's clips against other speakers'", measure_consistency, _NEEDS),
+    "feature_similarity": Metric("L1, L2, cosine, angle beside people's own", with_ladder(measure_similarity), _NEEDS),
+    "vggface_score": Metric("exp E KL of a classifier of people", with_ladder(measure_class_score), _NEEDS),
+    "attributes": Metric("agreement, balanced accuracy, majority, bits", with_ladder(measure_attributes), _NEEDS),
+    "landmark_ratios": Metric("craniofacial correlations, pooled, in groups", with_ladder(measure_landmarks), _NEEDS),
+    "consistency": Metric("one speaker's clips against other speakers'", with_ladder(measure_consistency), _NEEDS),
     "ladder": Metric("chance, oracles, baselines, MODEL, ceiling on the same trials", measure_ladder, _NEEDS),
     "world_traits": Metric("R² per trait of the drawn world, beside the ceiling", measure_world_traits, _NEEDS),
-    "world_unheard": Metric("R² of heard and unheard traits, bias of the skin", measure_unheard, _NEEDS),
-    "fairness": Metric("agreement, F1 and matching per group, gaps", measure_fairness, _NEEDS),
+    "world_unheard": Metric("R² of heard and unheard traits, bias of the skin", with_ladder(measure_unheard), _NEEDS),
+    "fairness": Metric("agreement, F1 and matching per group, gaps", with_ladder(measure_fairness), _NEEDS),
 }

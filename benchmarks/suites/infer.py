@@ -50,8 +50,9 @@ def _race(resolution, batch, rounds, wishes):
     with tempfile.TemporaryDirectory() as folder:
         specs = [dataclasses.replace(common, name="published", kind="ref", allocator=False),
                  dataclasses.replace(common, name="published + allocator", kind="ref"),
-                 dataclasses.replace(common, name="fp32"),
-                 dataclasses.replace(common, name="fp32 without allocator", allocator=False)]
+                 dataclasses.replace(common, name="fp32")]
+        if batch == 1 or wishes.sweep:
+            specs.append(dataclasses.replace(common, name="fp32 without allocator", allocator=False))
         if has_bf16():
             specs.append(dataclasses.replace(common, name="bf16", precision="bf16"))
         specs += _rivals(common, wishes, pathlib.Path(folder))

@@ -13,12 +13,13 @@ import torch
 import torch.nn.functional as F
 
 from dnnlib.files import sha256_file
-from dnnlib.settings import from_dict, to_dict
 from metrics.judges import trait_probe
 from metrics.judges.onnx_session import OnnxNetwork, is_fixed
-from torch_utils.checkpoint import load_checkpoint, load_strictly, save_checkpoint
+from metrics.judges.package_judges import FACE_FILES
+from metrics.judges.people_sphere import PeopleSphere, restored, save_recogniser
+from torch_utils.checkpoint import load_checkpoint
 
-KIND = "face_recogniser/1"
+__all__ = ["FaceRecogniser", "FaceRecogniserSettings", "OnnxRecogniser", "load_recogniser", "save_recogniser", "sized"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,24 +38,20 @@ class FaceRecogniserSettings:
     source: dict = dataclasses.field(default_factory=dict)
 
 
-class FaceRecogniser(torch.nn.Module):
+class FaceRecogniser(PeopleSphere):
     """Strided convolutions, then one linear layer onto the unit sphere; `prototypes` are the people it was trained on.
 
     Differentiable in the pictures, so it can be a loss as well as a judge (never both for one model).
     """
 
-    differentiable = True
+    KIND = "face_recogniser/1"
 
     def __init__(self, settings):
-        super().__init__()
         if settings.resolution % 16 or settings.resolution < 16:
             raise ValueError(f"a recogniser looks at pictures of a multiple of 16 pixels, not {settings.resolution}.")
-        self.settings = settings
-        self.name, self.sha256 = "an unsaved recogniser", None
-        self.trunk, cells = trait_probe.build_trunk(settings.width, settings.resolution)
-        self.embed = torch.nn.Linear(cells, settings.embed_dim, bias=False)
-        self.centre = torch.nn.BatchNorm1d(settings.embed_dim, affine=False)  # so that the average face is the origin
-        self.prototypes = torch.nn.Parameter(torch.randn(settings.num_people, settings.embed_dim))
+        trunk, cells = trait_probe.build_trunk(settings.width, settings.resolution)
+        super().__init__(settings, cells)
+        self.trunk = trunk
 
     def forward(self, images):  # [N, 3, H, W] in [-1, 1] -> [N, K] of unit length
         """Returns the embeddings; pictures of another size are resized (bilinear, antialiased)."""
@@ -64,14 +61,6 @@ class FaceRecogniser(torch.nn.Module):
         """Returns the last feature maps, flattened: they still know where things are in the picture."""
         images = sized(images, (self.settings.resolution, self.settings.resolution))
         return self.trunk(images.float()).flatten(1)
-
-    def embedding_of(self, features):  # [N, F] -> [N, K] of unit length
-        """Returns the embeddings of what `features` gave."""
-        return F.normalize(self.centre(self.embed(features)), dim=1)
-
-    def cosines(self, embeddings):  # [N, K] -> [N, P]
-        """Returns the cosines to the people it was trained on."""
-        return embeddings @ F.normalize(self.prototypes, dim=1).T
 
     def probabilities(self, images):  # [N, 3, H, W] -> [N, P]
         """Returns a distribution over the people it was trained on (what the VGGFace score asks for)."""
@@ -119,13 +108,9 @@ def sized(images, size):  # [N, C, H, W] -> [N, 3, *size]
     return images
 
 
-def save_recogniser(recogniser, path):
-    """Writes our own recogniser to one .safetensors file."""
-    save_checkpoint(path, recogniser.state_dict(), {"format": KIND, **to_dict(recogniser.settings)})
-
-
 def load_recogniser(path, device="cpu"):
-    """Returns the recogniser of a file, frozen: FaceRecogniser for .safetensors, OnnxRecogniser for .onnx.
+    """Returns the recogniser of a file, frozen: FaceRecogniser for .safetensors, OnnxRecogniser for .onnx, those of
+    package_judges for .dat (dlib) and .pt (facenet-pytorch).
 
     A trait probe may stand in for a recogniser: then faces match when their traits do (TraitJudge).
     ValueError when the file is something else, or onnxruntime is not installed.
@@ -134,21 +119,19 @@ def load_recogniser(path, device="cpu"):
     if not path.is_file():
         raise ValueError(f'no such recogniser: "{path}"; give an .onnx file, or a .safetensors file that '
                          "train.py --task recogniser made.")
+    if row := FACE_FILES.get(path.suffix.lower()):
+        judge = row(path)
+        return judge.to(device) if isinstance(judge, torch.nn.Module) else judge
     if path.suffix.lower() == ".onnx":
         return OnnxRecogniser(path, device=device)
     tensors, card = load_checkpoint(path)
     if isinstance(card, dict) and card.get("format") == trait_probe.KIND:
         probe = trait_probe.load_probe(path, device=device)
         return trait_probe.TraitJudge(probe, name=path.name, sha256=sha256_file(path)).eval()
-    if not isinstance(card, dict) or card.get("format") != KIND:
+    if not isinstance(card, dict) or card.get("format") != FaceRecogniser.KIND:
         raise ValueError(f'"{path}" is not a face recogniser; make one with train.py --task recogniser, '
                          "or give an .onnx file.")
-    settings = from_dict(FaceRecogniserSettings, {key: value for key, value in card.items() if key != "format"},
-                         where=f'the card of "{path}"')
-    recogniser = FaceRecogniser(settings)
-    load_strictly(recogniser, tensors, where=f'"{path}"')
-    recogniser.name, recogniser.sha256 = path.name, sha256_file(path)
-    return recogniser.eval().requires_grad_(False).to(device)
+    return restored(FaceRecogniser, FaceRecogniserSettings, path, tensors, card).to(device)
 
 
 def _one_of(table, value, what, path):

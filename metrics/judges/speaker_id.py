@@ -6,12 +6,13 @@
 
 import pathlib
 
-import torch
-
 from metrics.judges.onnx_session import OnnxNetwork, is_fixed
+from metrics.judges.package_judges import SPEAKERS
+from metrics.judges.people_sphere import restored
+from metrics.judges.speaker_network import SpeakerRecogniser, SpeakerRecogniserSettings, check_waves, fitted
+from torch_utils.checkpoint import load_checkpoint
 
 SAMPLE_RATE_HZ = 16000
-LEAST_SAMPLES = 400
 
 
 class OnnxSpeaker(OnnxNetwork):
@@ -35,30 +36,27 @@ class OnnxSpeaker(OnnxNetwork):
 
     def __call__(self, waves):  # [N, S] -> [N, K] of unit length
         """Returns the embeddings; ValueError for waves of another form, or when gradients are wanted."""
-        waves = torch.as_tensor(waves)
-        if waves.ndim != 2 or not waves.is_floating_point() or waves.shape[1] < LEAST_SAMPLES:
-            raise ValueError(f"a speaker recogniser takes float waves [N, S] in [-1, 1] with S of {LEAST_SAMPLES} or "
-                             f"more, got {waves.dtype} {tuple(waves.shape)}.")
+        waves = check_waves(waves)
         self.refuse_gradient(waves)
         waves = fitted(waves, self.num_samples)
         return self.embed(waves[:, None] if self._planes else waves)
 
 
-def fitted(waves, num_samples):  # [N, S] -> [N, num_samples]
-    """Returns waves of a length: short ones repeated, long ones cut to their middle; None leaves them."""
-    if num_samples is None or waves.shape[1] == num_samples:
-        return waves
-    if waves.shape[1] < num_samples:
-        return waves.repeat(1, -(-num_samples // waves.shape[1]))[:, :num_samples]
-    start = (waves.shape[1] - num_samples) // 2
-    return waves[:, start:start + num_samples]
-
-
 def load_speaker(path, device="cpu"):
-    """Returns the speaker recogniser of an .onnx file; ValueError when the file is something else."""
+    """Returns the speaker recogniser of a file, our own (.safetensors) or anybody's (.onnx), or of a package by name.
+
+    ValueError when the file is something else, or the package is not installed.
+    """
+    if str(path) in SPEAKERS:
+        return SPEAKERS[str(path)](device)
     path = pathlib.Path(path)
     if not path.is_file():
-        raise ValueError(f'no such speaker recogniser: "{path}"; give an .onnx file.')
-    if path.suffix.lower() != ".onnx":
-        raise ValueError(f'"{path}" is not an .onnx file; speaker recognisers are read from ONNX here.')
-    return OnnxSpeaker(path, device=device)
+        raise ValueError(f'no such speaker recogniser: "{path}"; give an .onnx file, a .safetensors file that '
+                         f"train.py --task speaker made, or a package: {', '.join(SPEAKERS)}.")
+    if path.suffix.lower() == ".onnx":
+        return OnnxSpeaker(path, device=device)
+    tensors, card = load_checkpoint(path)
+    if not isinstance(card, dict) or card.get("format") != SpeakerRecogniser.KIND:
+        raise ValueError(f'"{path}" is not a speaker recogniser; make one with train.py --task speaker, '
+                         "or give an .onnx file.")
+    return restored(SpeakerRecogniser, SpeakerRecogniserSettings, path, tensors, card).to(device)

@@ -4,6 +4,9 @@ import contextlib
 
 import torch
 
+# Asked once: the compiler of torch 2.11 cannot trace the question.
+_WITH_AUTOCAST = frozenset(kind for kind in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(kind))
+
 
 def autocast_off(x: torch.Tensor):
     """Return a context in which torch.autocast leaves dtypes alone; free of cost where autocast is not active.
@@ -11,6 +14,6 @@ def autocast_off(x: torch.Tensor):
     Operators that promise "the result has x's dtype" (filters, statistics, demodulation) run inside it.
     """
     device_type = x.device.type
-    if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
+    if device_type in _WITH_AUTOCAST and torch.is_autocast_enabled(device_type):
         return torch.autocast(device_type, enabled=False)
     return contextlib.nullcontext()

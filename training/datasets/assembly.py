@@ -3,12 +3,14 @@
 import collections
 import csv
 import io
+import re
 import shutil
 
 from training.dataset import FORMAT, Dataset
 from training.datasets.statistics import Statistics
 from training.datasets.writer import dataset_writer
 
+_CLASS_END = re.compile(r"[:;]| \(")
 REJECTED_COLUMNS = ("path", "person", "reason", "stage")
 
 
@@ -120,9 +122,9 @@ class _RejectedTable:
         self.counts = collections.Counter()
 
     def add(self, path, person, reason, stage):
-        """A line; what comes before a colon in the reason is its class."""
+        """A line; what comes before a colon, a semicolon or a bracket in the reason is its class."""
         self._table.writerow([path, person, reason, stage])
-        self.counts[f"{stage}: {reason.split(':')[0]}"] += 1
+        self.counts[f"{stage}: {_CLASS_END.split(reason)[0]}"] += 1
 
     def content(self):
         """The whole file; names that are no text are written with escapes."""

@@ -10,7 +10,7 @@ from training.datasets.face_build import FaceSettings
 from training.datasets.journal import Journal, lock_folder
 from training.datasets.pool import make_pieces
 from training.datasets.voice_build import VoiceSettings
-from training.datasets.writer import refuse_existing
+from training.datasets.writer import full_disk_said, refuse_existing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ def build_dataset(plan, dest, settings, *, workers=1, shard=None, command=None, 
     dest = pathlib.Path(dest)
     folder = journal_folder(dest) if shard is None else shard_folder(dest, shard)
     refuse_finished(dest, shard)
-    with lock_folder(folder):
+    with full_disk_said(dest), lock_folder(folder):
         journal = Journal.start(folder, plan, _facts(settings), notes={"command": command})
         make_pieces(journal, settings, journal.wanted(shard or (1, 1)), workers=workers, progress=progress)
         if shard is not None:

@@ -1,13 +1,13 @@
 """Makes a dataset's face of a picture: opened, found, aligned, judged, written as PNG; or refused with a reason."""
 
 import dataclasses
-import io
 
 import numpy as np
 
 from training.datasets import alignment
 from training.datasets.face_quality import FaceGates, refuse_aspect, refuse_blur, refuse_size, sharpness
 from training.datasets.pictures import open_picture, picture_size
+from training.datasets.png_file import png_bytes
 
 FILTERS = ("box", "lanczos")
 _LEAST_SIDE, _MOST_SIDE = 8, 2048
@@ -60,16 +60,15 @@ def build_face(content, item, settings, detect=None):  # bytes, Item -> PNG byte
     picture = alignment.resample(picture, seen, side, resize_filter=settings.resize_filter)
     if settings.force_channels == 1:
         picture = picture.convert("L")
-    value = sharpness(np.asarray(picture))
+    pixels = np.asarray(picture)
+    value = sharpness(pixels)
     if reason := refuse_blur(value, settings.gates):
         raise ValueError(reason)
-    target = io.BytesIO()
-    picture.save(target, format="PNG", compress_level=1)
     fields = {"width": side, "height": side, "aligned": method, "crop_pixels": round(crop.pixels * side, 1),
               "sharpness": round(value, 4)}
     if landmarks is not None and (marks := _row_landmarks(landmarks, crop)):
         fields["landmarks"] = marks
-    return target.getvalue(), fields | ({"findings": findings} if findings else {})
+    return png_bytes(pixels), fields | ({"findings": findings} if findings else {})
 
 
 def _detected(detect, pixels, gates):

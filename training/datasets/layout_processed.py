@@ -4,7 +4,6 @@ import re
 
 from training.datasets.items import Item
 from training.datasets.layout_reading import Layout, read_paths, recognise_names
-from training.datasets.layout_tree import suffix_of
 
 _HQ_FACE = re.compile(r"^(?P<above>.*?)(?P<variant>masked_faces|origin_faces)/(?P<person>[^/]+)/(?P<name>[^/]+)$")
 _HQ_MEL = re.compile(r"(?:^|/)mel_spectrograms/(?P<person>[^/]+)/[^/]+\.(?:pickle|pkl)$")
@@ -13,8 +12,6 @@ _FRONTAL = re.compile(r"(?:^|/)VGG_ALL_FRONTAL/(?P<person>[^/]+)/[^/]+$")
 _HQ_FORM = {"face": "masked_faces/<Name>/<k>.jpg or origin_faces/<Name>/<k>.jpg",
             "voice": "mel_spectrograms/<Name>/<...>.pickle"}
 _CMU_FORM = {"face": "VGG_ALL_FRONTAL/<Name>/<k>.jpg", "voice": "fbank/<id or Name>/<11 characters>/<...>.npy"}
-_NO_PICKLE = ("a pickle of log-mel features of 40 bands: pickles can run code, and no recording can be had from these; "
-              "give VoxCeleb's own recordings by --voices")
 
 
 def recognise_hq(tree, kind):
@@ -23,16 +20,23 @@ def recognise_hq(tree, kind):
 
 
 def read_hq(tree, kind, findings):
-    """Items of HQ-VoxCeleb's faces. Its mel spectrograms are set aside: they are pickles and hold no sound.
+    """Items of HQ-VoxCeleb's faces, and of its log-mel features [T, 40] as voices.
 
-    A picture that is there masked and as it was counts once: the masked one, as in SF2F.
+    The pickles that hold these are read without running them (voice2style/foreign). A picture
+    that is there masked and as it was counts once: the masked one, as in SF2F.
     """
     masked = {(match["above"], match["person"], match["name"]) for path in tree.files
               if (match := _HQ_FACE.search(path)) and match["variant"] == "masked_faces"}
+    count = 0
 
     def parse(path):
+        nonlocal count
         if kind == "voice":
-            return _NO_PICKLE if suffix_of(path) in ("pickle", "pkl") else f"not named {_HQ_FORM[kind]}"
+            match = _HQ_MEL.search(path)
+            if match is None:
+                return f"not named {_HQ_FORM[kind]}"
+            count += 1
+            return Item(kind, path, tree.root, tree.text(match["person"]), extra={"features": "logmel40"})
         match = _HQ_FACE.search(path)
         if match is None:
             return f"not named {_HQ_FORM[kind]}"
@@ -41,6 +45,7 @@ def read_hq(tree, kind, findings):
         return Item(kind, path, tree.root, tree.text(match["person"]), extra={"variant": match["variant"]})
 
     yield from read_paths(tree, kind, findings, parse)
+    _note_features(tree, findings, count, 40)
 
 
 def recognise_cmu(tree, kind):
@@ -62,9 +67,13 @@ def read_cmu(tree, kind, findings):
         return Item(kind, path, tree.root, tree.text(match["person"]), extra=extra)
 
     yield from read_paths(tree, kind, findings, parse)
-    if kind == "voice" and count:
-        findings.notes.append(f'"{tree.root}": {count} voices are log-mel features of 64 bands, not sound; they are '
-                              "read as such, so a model learns from these features and no other front-end fits.")
+    _note_features(tree, findings, 0 if kind == "face" else count, 64)
+
+
+def _note_features(tree, findings, count, bands):
+    if count:
+        findings.notes.append(f'"{tree.root}": {count} voices are log-mel features of {bands} bands, not sound; they '
+                              "are read as such, so a model learns from these features and no other front-end fits.")
 
 
 HQ_VOXCELEB = Layout("hq_voxceleb", _HQ_FORM, recognise_hq, read_hq)

@@ -194,11 +194,19 @@ def _spelling_notes(people):
                for person, known in zip(people, ids)]
     if varied := [names for names in spelled if len(names) > 1]:
         examples = [" = ".join(names) for names in varied]
-        notes.append(f"{len(varied)} people are spelled in more than one way and count once each: {shorten(examples)}.")
+        notes.append(f"{_people_are(varied)} spelled in more than one way and count once each: {shorten(examples)}.")
     twice = [person.label for person in people if sum(is_id(name) and name.startswith("id") for name in person.ids) > 1]
     if twice:
-        notes.append(f"{len(twice)} people have more than one VoxCeleb id and count once each: {shorten(twice)}.")
+        notes.append(f"{_people_have(twice)} more than one VoxCeleb id and count once each: {shorten(twice)}.")
     return notes
+
+
+def _people_are(people):
+    return "1 person is" if len(people) == 1 else f"{len(people)} people are"
+
+
+def _people_have(people):
+    return "1 person has" if len(people) == 1 else f"{len(people)} people have"
 
 
 def _published(people, people_rows, rows, lonely, identities, split):

@@ -7,6 +7,7 @@ import base64
 import csv
 import html
 import io
+import re
 
 from dnnlib.files import atomic_path
 from training.datasets.contact_sheet import contact_sheet
@@ -20,6 +21,7 @@ from training.datasets.statistics import (
 
 _MOST_REJECTED = 5000  # lines in the page; rejected.csv has all
 _SAMPLES = 24
+_NUMBER = re.compile(r"[\d.]+%?|-")
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{border:1px solid #ccc;padding:.2rem .6rem;text-align:left}
 td.n{text-align:right;font-variant-numeric:tabular-nums}img{max-width:100%;height:auto}h2{margin-top:2rem}
@@ -59,9 +61,12 @@ def _facts(card):
 
 def _table(header, rows):
     head = "".join(f"<th>{html.escape(str(cell))}" for cell in header)
-    body = "".join("<tr>" + "".join(f"<td{' class=n' if place else ''}>{html.escape(str(cell))}"
-                                    for place, cell in enumerate(row)) for row in rows)
+    body = "".join("<tr>" + "".join(map(_cell, map(str, row))) for row in rows)
     return f"<table><tr>{head}{body}</table>"
+
+
+def _cell(text):
+    return f"<td{' class=n' if _NUMBER.fullmatch(text) else ''}>{html.escape(text)}"
 
 
 def _image(content, text):

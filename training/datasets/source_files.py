@@ -5,6 +5,7 @@ are, files beyond a limit, devices and pipes.
 """
 
 import contextlib
+import errno
 import os
 import pathlib
 import stat
@@ -17,6 +18,7 @@ MAX_SOUND_BYTES = 4 << 30
 _SMALL = 64 << 20  # what unpacks to no more than this is no bomb
 _MOST_RATIO = 200
 _BLOCK = 1 << 20
+_OUR_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 class Sources:
@@ -93,4 +95,6 @@ class Sources:
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             raise ValueError(f"damaged in its archive: {error}") from None
         except OSError as error:
+            if error.errno in _OUR_TROUBLE:  # of this machine, not of the file
+                raise
             raise ValueError(f"cannot be read: {error.strerror or error}") from None

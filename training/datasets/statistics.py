@@ -115,6 +115,12 @@ def nationality_table(numbers):
     return ["nationality", "people"], rows
 
 
+def describe_counts(numbers):  # JSON as `Statistics.to_dict` gives it -> text
+    """People, faces, clips and hours by split, people by gender and by nationality, as tables."""
+    return "\n\n".join(table(rows, header) for header, rows in
+                       (split_table(numbers), gender_table(numbers), nationality_table(numbers)))
+
+
 def describe(dataset):  # Dataset -> text
     """The card as people read it: what it is, tables, histograms, what was rejected."""
     card, numbers = dataset.card, statistics_of(dataset)
@@ -124,8 +130,7 @@ def describe(dataset):  # Dataset -> text
              ("command", card.get("command"))]
     parts = [f"{dataset.path}", *(f"  {name}: {value}" for name, value in facts if value is not None)]
     parts += [f"  note: {note}" for note in card.get("notes", ())]
-    for header, rows in (split_table(numbers), gender_table(numbers), nationality_table(numbers)):
-        parts += ["", table(rows, header)]
+    parts += ["", describe_counts(numbers)]
     if numbers["aligned"]:
         parts += ["", "faces aligned by: " + ", ".join(f"{name} {count}" for name, count in numbers["aligned"].items())]
     for name, histogram in numbers["histograms"].items():

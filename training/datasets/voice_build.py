@@ -13,6 +13,7 @@ DETECTORS = ("own", "silero", "none")
 _SILENT_LUFS = -60.0
 _VAD_BLOCK_S = 60.0
 _MAX_FEATURES = 64 << 20
+_HQ_BANDS = 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,14 +117,14 @@ def sound_bytes(levels, audio):  # int16 [S] -> bytes of a mono file of 16 kHz
     return target.getvalue()
 
 
-def build_features(content, item):  # bytes of .npy, Item -> bytes, fields of its row
-    """Features of a corpus that comes without waves, as float32 .npy [T, C]. ValueError with the reason if unusable."""
+def build_features(content, item):  # bytes of .npy or a pickle, Item -> bytes, fields of its row
+    """Features of a corpus that comes without waves, as float32 .npy [T, C]. ValueError with the reason if unusable.
+
+    Pickles are those of HQ-VoxCeleb: a dictionary with LogMel_Features [C, T]; they are read without running them.
+    """
     if len(content) > _MAX_FEATURES:
         raise ValueError(f"too large: {len(content) >> 20} MiB of features")
-    try:
-        features = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError("not an array: no .npy that can be read without running what is in it") from error
+    features = _unpickled(content) if item.path.lower().endswith((".pickle", ".pkl")) else _loaded(content)
     if features.ndim != 2 or 0 in features.shape or features.dtype.kind != "f":
         raise ValueError(f"features have the shape {list(features.shape)} of {features.dtype}; [T, C] floats are read")
     if not np.isfinite(features).all():
@@ -131,3 +132,24 @@ def build_features(content, item):  # bytes of .npy, Item -> bytes, fields of it
     target = io.BytesIO()
     np.lib.format.write_array(target, np.ascontiguousarray(features, np.float32), version=(1, 0), allow_pickle=False)
     return target.getvalue(), {"features": item.extra["features"], "frames": len(features)}
+
+
+def _loaded(content):
+    try:
+        return np.load(io.BytesIO(content), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError("not an array: no .npy that can be read without running what is in it") from error
+
+
+def _unpickled(content):
+    from voice2style.foreign.plain_values import read_plain_dict
+
+    try:
+        values = read_plain_dict(content)
+    except ValueError as error:
+        raise ValueError(f"not features: {error}") from error
+    features = values.get("LogMel_Features")
+    if not isinstance(features, np.ndarray) or features.ndim != 2 or features.shape[0] != _HQ_BANDS:
+        raise ValueError(f"not features: no array LogMel_Features [{_HQ_BANDS}, T] in the pickle; it has "
+                         f"{', '.join(sorted(values)[:8]) or 'nothing'}")
+    return features.T

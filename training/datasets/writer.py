@@ -44,16 +44,24 @@ def dataset_writer(dest, *, scratch=None):  # -> Writer; moved to dest on succes
     dest.parent.mkdir(parents=True, exist_ok=True)
     folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{dest.name[:40]}.", suffix=".part", dir=scratch or dest.parent))
     try:
-        with contextlib.closing(Writer(folder, zipped=dest.suffix.lower() == ".zip")) as writer:
+        with full_disk_said(dest), contextlib.closing(Writer(folder, zipped=dest.suffix.lower() == ".zip")) as writer:
             yield writer
         refuse_existing(dest)
         os.rename(writer.content, dest)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise OSError(f'the disk of "{dest}" is full; make room, then give the same command again.') from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def full_disk_said(dest):
+    """Within it, an error of a full disk becomes one that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(f'the disk of "{dest}", or that of the temporary files, is full; make room, then give the same '
+                      "command again.") from error
 
 
 class Writer:

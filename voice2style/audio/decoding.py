@@ -1,4 +1,4 @@
-"""Decodes audio files block by block with libsndfile (or else PyAV), and says plainly what is wrong with one."""
+"""Decodes audio files block by block with libsndfile, or else PyAV or ffmpeg, and says what is wrong with one."""
 
 import os
 import struct
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from voice2style.audio import ffmpeg_decoding
 
 BLOCK_FRAMES = 1 << 16
 _SUPPORTED = "wav, flac, ogg, opus, mp3, aiff, au, caf"
@@ -18,14 +20,26 @@ class Source:
     """An audio file that could be opened: what it says about itself, and how to decode it."""
 
     path: Path
-    decoder: str  # "soundfile" or "av"
+    decoder: str  # "soundfile", "av" or "ffmpeg"
     sample_rate_hz: int
     num_channels: int
     declared_frames: int | None  # what the header promises, None if it does not say
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Decoded samples [frames, channels] float32, one bounded block after the other, from the start."""
-        return _soundfile_blocks(self.path) if self.decoder == "soundfile" else _av_blocks(self.path, self.num_channels)
+        if self.decoder == "soundfile":
+            return _soundfile_blocks(self.path)
+        return _av_blocks(self.path, self.num_channels) if self.decoder == "av" else _ffmpeg_blocks(self.path)
+
+
+def find_film_decoder() -> str | None:
+    """What decodes m4a, mp4 and the like on this machine, in words; None if nothing does."""
+    try:
+        import av
+
+        return f"PyAV {av.__version__}"
+    except ImportError:
+        return ffmpeg_decoding.find_ffmpeg()
 
 
 def open_source(path) -> Source:
@@ -44,7 +58,7 @@ def open_source(path) -> Source:
         cause = _known_cause(path, head, error)
         if cause is not None:
             raise ValueError(f"{path}: {cause}") from None
-    return _open_with_av(path, head)
+    return _open_film(path, head)
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -130,16 +144,13 @@ def _soundfile_blocks(path: Path) -> Iterator[np.ndarray]:
         raise ValueError(f"{path}: damaged ({text}); copy or record the file again") from None
 
 
-def _open_with_av(path: Path, head: bytes) -> Source:
-    """The file as PyAV sees it; ValueError if PyAV is absent or cannot read it either."""
+def _open_film(path: Path, head: bytes) -> Source:
+    """The file as PyAV sees it, or ffmpeg where PyAV is absent; ValueError if neither is here or can read it."""
     shown = ascii(head[:8])[1:]
     try:
         import av
     except ImportError:
-        film = head[4:8] == b"ftyp" or head[:4] in (b"\x1aE\xdf\xa3", b"FLV\x01") or head[8:12] == b"AVI "
-        what = "MP4, M4A or a video" if film else "not an audio file soundfile can read"
-        raise ValueError(f"{path}: {what} (first bytes {shown}; readable are {_SUPPORTED}); "
-                         f"for m4a/mp4 and video install the extra: pip install 'voice2style[av]'") from None
+        return _open_with_ffmpeg(path, head, shown)
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
@@ -173,3 +184,27 @@ def _av_arrays(frames, num_channels: int) -> Iterator[np.ndarray]:
     for frame in frames:
         if frame.samples:
             yield np.ascontiguousarray(frame.to_ndarray().reshape(num_channels, -1).T)
+
+
+def _open_with_ffmpeg(path: Path, head: bytes, shown: str) -> Source:
+    """The file as the ffmpeg program sees it; ValueError if there is none, or it cannot read it either."""
+    if ffmpeg_decoding.find_ffmpeg() is None:
+        film = head[4:8] == b"ftyp" or head[:4] in (b"\x1aE\xdf\xa3", b"FLV\x01") or head[8:12] == b"AVI "
+        what = "MP4, M4A or a video" if film else "not an audio file soundfile can read"
+        raise ValueError(f"{path}: {what} (first bytes {shown}; readable are {_SUPPORTED}); for m4a/mp4 and video "
+                         f"install the extra: pip install 'voice2style[av]', or put ffmpeg on the PATH")
+    try:
+        rate, channels = ffmpeg_decoding.probe(path)
+    except ValueError as error:
+        if str(error) == ffmpeg_decoding.NO_SOUND:
+            raise ValueError(f"{path}: holds no sound track; give a recording of a voice") from None
+        raise ValueError(f"{path}: not an audio file that soundfile or ffmpeg can read (first bytes {shown}: {error}); "
+                         f"give {_SUPPORTED}, m4a or a video") from None
+    return Source(path, "ffmpeg", rate, channels, None)
+
+
+def _ffmpeg_blocks(path: Path) -> Iterator[np.ndarray]:
+    try:
+        yield from ffmpeg_decoding.blocks(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged ({error}); copy or record the file again") from None

@@ -11,8 +11,8 @@ from voice2style.audio import filterbank
 from voice2style.audio.settings import AudioSettings
 
 _COMPRESSION = 0.3  # exponent of the spectrogram's parts
-_MEL_GROUPS = 2  # products that the filter bank is cut into
-_CACHED_FRAMES = 128  # frames that one processor core handles at a time, so that they stay in its cache
+_MEL_GROUP = 16  # filters of one product: a multiple of the processor's vectors, few enough to skip zeros
+_CACHED_FRAMES = 512  # frames that one processor core handles at a time, so that they stay in its cache
 
 
 class FrontEnd(nn.Module):
@@ -264,7 +264,7 @@ class _MelGroup(NamedTuple):
 def _mel_groups(mel, dtype, device):
     """Groups of a filter bank [num_mels, bins]; a bin has two rows, one for its real, one for its imaginary part."""
     table, groups = np.repeat(mel.T, 2, axis=0), []
-    for columns in np.array_split(np.arange(table.shape[1]), max(1, min(_MEL_GROUPS, table.shape[1]))):
+    for columns in np.array_split(np.arange(table.shape[1]), -(-table.shape[1] // _MEL_GROUP)):
         rows = np.flatnonzero(table[:, columns].any(axis=1))
         first, last = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (0, 1)
         weights = torch.from_numpy(np.ascontiguousarray(table[first:last, columns]))

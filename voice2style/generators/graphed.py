@@ -56,13 +56,14 @@ class GraphedSynthesis:
 
     def _record(self, noise_mode):
         codes = torch.zeros(self.batch, self.plan.num_ws, self.plan.w_dim, device=self.device)
-        stream = torch.cuda.Stream(self.device)
-        stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(stream):
-            for _ in range(_WARM_UP):
-                self.plan(codes, noise_mode)
-        torch.cuda.current_stream(self.device).wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            picture = self.plan(codes, noise_mode)
+        with torch.cuda.device(self.device):  # a graph records the current device's stream, whatever runs on another
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(_WARM_UP):
+                    self.plan(codes, noise_mode)
+            torch.cuda.current_stream().wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                picture = self.plan(codes, noise_mode)
         return graph, codes, picture
