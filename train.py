@@ -10,7 +10,10 @@ from dnnlib.command_line import BOOL, Door, public_command
 
 _TASKS = ["gan", "voice", "joint", "probe", "recogniser", "speaker"]
 _RUN = ("batch_gpu", "workers", "cache_gb", "skip_corrupt", "keep_states", "keep_snapshots", "tensorboard", "wandb",
-        "curves", "allow_tf32", "nhwc", "nobench")
+        "curves", "allow_tf32", "nhwc", "nobench", "compile")
+_FILES = ("network", "probe", "codes", "recogniser", "perceptual")
+_OF_LONG_RUNS = ("batch_gpu", "workers", "cache_gb", "skip_corrupt", "keep_states", "keep_snapshots", "wandb", "curves",
+                 "compile", "metrics", "judge", "num", "inception", "vgg", "img_snap", "snap_res", "resume")
 _SETTINGS = ("kimg", "steps", "batch", "gamma", "mirror", "mirrory", "cond", "subset", "precision", "fp32", "glr",
              "dlr", "map_depth", "mbstd_group", "cbase", "cmax", "aug", "p", "target", "augpipe", "freezed",
              "freeze_mapping", "freeze_embed", "snap", "tick", "resolution", "seed", "no_se", "activation",
@@ -39,8 +42,8 @@ _GENERAL = [
     click.option("-n", "--dry-run", is_flag=True, help="Print the whole configuration as JSON and stop."),
 ]
 _LENGTH = [
-    click.option("--kimg", type=click.FloatRange(min=0.001), help="Length of the run in thousands of images (gan)."),
-    click.option("--steps", type=click.IntRange(min=1), help="Length of the run in iterations (other tasks)."),
+    click.option("--kimg", type=click.FloatRange(min=0.001), help="Length of the run in thousands of images or clips."),
+    click.option("--steps", type=click.IntRange(min=1), help="Length of the run in iterations (not gan)."),
     click.option("--tick", type=click.FloatRange(min=0.001), help="Length of a tick in kimg."),
     click.option("--snap", type=click.IntRange(min=1), help="Snapshot every so many ticks."),
     click.option("--img-snap", type=click.IntRange(min=1), help="Pictures every so many ticks; default: with --snap."),
@@ -96,7 +99,8 @@ _OBJECTIVES = [
     click.option("--dlr", type=click.FloatRange(min=0, min_open=True), help="Learning rate of D."),
     click.option("--term", multiple=True, metavar="NAME=WEIGHT",
                  help="An objective by its name in training/losses/terms.py; may be given again (voice, joint)."),
-    click.option("--perceptual", help="For the terms that compare pictures: pixels, or a file of weights."),
+    click.option("--perceptual", help="What the terms that compare pictures look through: "
+                                      "pixels, drawn, or a file of weights."),
     click.option("--probe", help="Trait probe that the voice path learns from."),
     click.option("--codes", help="Known W+ codes of the dataset's faces."),
     click.option("--recogniser", help="Face recogniser for the identity terms: .safetensors or ONNX."),
@@ -106,6 +110,7 @@ _SPEED = [
     click.option("--fp32", type=BOOL, help="No half precision."),
     click.option("--allow-tf32", type=BOOL, help="TensorFloat-32 in convolutions and products."),
     click.option("--nhwc", type=BOOL, help="Accepted: the fast memory layout is chosen by itself."),
+    click.option("--compile", type=BOOL, help="torch.compile in the main phases; made for GPUs."),
     click.option("--nobench", type=BOOL, help="No search for the fastest convolutions."),
     click.option("--tensorboard", type=BOOL, default=True, help="Write events when TensorBoard is installed."),
     click.option("--wandb", type=BOOL, help="Send statistics to Weights & Biases."),
@@ -133,6 +138,7 @@ def main(**options):
 
     device, task = str(pick_device(options["device"])), options["task"]
     gpus = _ranks(options["gpus"], distributed.launched_ranks())
+    _refuse_foreign(task, options, gpus)
     cfg = options["cfg"] = options["cfg"] or default_cfg(task, Dataset(options["data"]))
     settings = configure(task=task, data=options["data"], cfg=cfg, gpus=gpus, resume=options["resume"],
                          terms=parse_terms(options["term"]), **{name: options[name] for name in _SETTINGS})
@@ -164,10 +170,25 @@ def _ranks(wanted, launched):
     return launched or wanted or 1
 
 
+def _refuse_foreign(task, options, gpus):
+    """Raises a usage error for an option that has no meaning in this task."""
+    foreign = {"gan": _FILES, "voice": (), "joint": ()}.get(task, (*_FILES, *_OF_LONG_RUNS))
+    if task != "gan" and options["resume"] not in (None, "latest"):
+        foreign = (*foreign, "resume")
+    found = [name for name in foreign if options[name] not in (None, ())]
+    if found:
+        raise click.UsageError(f"--task={task} has no option {', '.join('--' + n.replace('_', '-') for n in found)}.")
+    if task in ("probe", "recogniser", "speaker") and gpus > 1:
+        raise click.UsageError(f"--task={task} runs on one device; leave --gpus and torchrun out.")
+
+
 def _inputs(task, options):
     """Returns the networks and files that a task takes; a usage error names what it lacks."""
     if task == "gan":
+        from training.transfer import check_resume
+
         resume = options["resume"]
+        check_resume(resume)
         return {"resume": None if resume in ("noresume", "latest") else resume}
     if task in ("probe", "recogniser", "speaker"):
         return {}

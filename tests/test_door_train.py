@@ -36,7 +36,7 @@ def test_every_option_name_of_the_published_commands_is_taken(faces32):
         f"--data={faces32}", "--gpus=1", "--snap=10", "--metrics=none", "--seed=3", "--cond=false", "--subset=20",
         "--mirror=1", "--cfg=auto", "--gamma=0.5", "--kimg=100", "--batch=8", "--aug=ada", "--target=0.7",
         "--augpipe=bg", "--resume=ffhq256", "--freezed=3", "--fp32=True", "--nhwc=0",
-        "--nobench=0", "--allow-tf32=1", "--workers=2", "--batch-gpu=4", "--cbase=1024", "--cmax=64",
+        "--nobench=0", "--compile=0", "--allow-tf32=1", "--workers=2", "--batch-gpu=4", "--cbase=1024", "--cmax=64",
         "--glr=0.001", "--dlr=0.003", "--map-depth=3",
         "--mbstd-group=2", "--tick=2", "--resume-kimg=7", "--initstrength=0.1", "--mirrory=1", "--img-snap=1",
         "--snap-res=4k", "--freezeM=2", "--freezeE=1", "--device=cpu")
@@ -115,6 +115,11 @@ def test_the_three_published_voice_trainings_are_three_rows(pairs16):  # noqa: F
     (["--task=voice", "--network=x", "--term=w_avg=1"], 'no such file: "x"'),
     (["--task=voice", "--network=x"], "needs something to learn from"),
     (["--task=joint"], "--task joint needs --network"),
+    (["--recogniser=x.onnx"], "--task=gan has no option --recogniser"),
+    (["--task=joint", "--network=x", "--resume=y"], "--task=joint has no option --resume"),
+    (["--task=probe", "--metrics=fid50k"], "--task=probe has no option --metrics"),
+    (["--task=recogniser", "--gpus=2"], "runs on one device"),
+    (["--task=joint", "--kimg=1", "--steps=5"], "--kimg=1 and --steps=5 both say how long"),
     (["--gpus=2", "--device=mps"], "mps")])
 def test_bad_input_is_one_sentence_and_exit_code_2(faces32, tmp_path, options, message):
     result = invoke(f"--data={faces32}", f"--outdir={tmp_path}", "--device=cpu", *options)
@@ -187,9 +192,20 @@ def test_a_network_of_another_program_is_taken_over_by_name(faces32, tmp_path):
         "00000-faces32-auto1-kimg0.004-batch4-noaug-resumecustom-freezed1"]
 
 
-def test_names_of_published_networks_are_addresses():
+def test_a_published_name_says_which_file_to_give_by_path(tmp_path, faces32):
     assert set(RESUME_NAMES) == {"ffhq256", "ffhq512", "ffhq1024", "celebahq256", "lsundog256"}
-    assert all(address.startswith("https://") and address.endswith(".pkl") for address in RESUME_NAMES.values())
+    result = invoke(f"--data={faces32}", f"--outdir={tmp_path}", "--cfg=auto", "--resume=ffhq256", "--device=cpu")
+    assert result.exit_code == 2 and list(tmp_path.iterdir()) == []
+    assert 'get the file "ffhq-res256-mirror-paper256-noaug.pkl"' in " ".join(result.output.split())
+
+
+def test_voice_runs_take_kimg_and_tick_too(pairs16):  # noqa: F811
+    found = planned("--task=joint", f"--data={pairs16}", "--network=x", "--kimg=0.1", "--batch=8", "--tick=0.03")
+    assert found["settings"]["steps"] == 13 and found["settings"]["tick_steps"] == 4
+
+
+def test_the_recogniser_is_of_the_datasets_size(faces32):
+    assert planned("--task=recogniser", f"--data={faces32}", "--device=cpu")["settings"]["resolution"] == 32
 
 
 def test_folder_names_follow_the_published_grammar():

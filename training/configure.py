@@ -1,6 +1,7 @@
 """From options to frozen settings: a preset row, then what the user said; every contradiction is one sentence."""
 
 import dataclasses
+import math
 import pathlib
 
 from dnnlib.settings import did_you_mean
@@ -49,6 +50,8 @@ def configure(*, task, data, cfg=None, gpus=1, resolution=None, no_se=None, acti
         given.pop("terms", None)
     if task == "gan" and resume not in (None, "noresume", "latest") and cfg != "demo":
         given = {"ada_kimg": 100.0, "ema_rampup": None, **given}  # as published: a trained network adapts faster
+    if task in ("voice", "joint"):
+        given = _in_iterations(given, given.get("batch", settings.batch))
     given = {_FIELDS.get(name, name): value for name, value in given.items()}
     if "steps" in given and hasattr(settings, "tick_steps"):
         given.setdefault("tick_steps", min(settings.tick_steps, given["steps"]))
@@ -60,6 +63,15 @@ def configure(*, task, data, cfg=None, gpus=1, resolution=None, no_se=None, acti
         names = sorted(_OPTION_OF.get(name, "--" + name.replace("_", "-")) for name in foreign)
         raise ValueError(f"--task={task} has no option {', '.join(names)}.")
     return dataclasses.replace(settings, **given)
+
+
+def _in_iterations(given, batch):
+    """Returns options with --kimg and --tick (thousands of clips) as iterations, which these tasks count."""
+    if "kimg" in given and "steps" in given:
+        raise ValueError(f"--kimg={given['kimg']:g} and --steps={given['steps']} both say how long; give one of them.")
+    counts = {"steps" if name == "kimg" else "tick_steps": max(math.ceil(round(given[name] * 1000 / batch, 6)), 1)
+              for name in ("kimg", "tick") if name in given}
+    return {**{name: value for name, value in given.items() if name not in ("kimg", "tick")}, **counts}
 
 
 def default_cfg(task, dataset):
@@ -87,7 +99,12 @@ def _row(task, cfg, side, gpus, cbase, cmax):
     if task in ("recogniser", "speaker"):
         from training.recogniser_settings import RecogniserSettings, SpeakerSettings
 
-        return RecogniserSettings() if task == "recogniser" else SpeakerSettings()
+        if task == "speaker":
+            return SpeakerSettings()
+        if not isinstance(side, int) or side < 16 or side % 16:
+            raise ValueError(f"the dataset holds {side}x{side} faces; a recogniser needs a multiple of 16: build the "
+                             "dataset with --resolution of such a size.")
+        return RecogniserSettings(resolution=side)
     rows = {"voice": VOICE_PRESETS, "joint": JOINT_PRESETS, "probe": PROBE_PRESETS}[task]
     _known(cfg, rows, task)
     return rows[cfg]

@@ -8,9 +8,10 @@ import numpy as np
 from dnnlib.files import atomic_path
 
 _PANELS = (
-    ("losses", ("Loss/G/loss", "Loss/D/loss", "Loss/voice/all", "Loss/joint/all")),
+    ("losses", ("Loss/G/loss", "Loss/D/loss", "Loss/voice/all")),
     ("D's answers", ("Loss/scores/real", "Loss/scores/fake", "Loss/signs/real")),
     ("regularisers", ("Loss/r1_penalty", "Loss/pl_penalty")),
+    ("identity classifier, share right", ("Loss/accuracy/real", "Loss/accuracy/fake")),
     ("augmentation p", ("Progress/augment",)),
 )
 
@@ -55,9 +56,14 @@ def draw_curves(folder):
     """Writes curves.png from stats.jsonl and metric-*.jsonl; returns its path, or None when there is nothing yet."""
     folder = pathlib.Path(folder)
     lines, metrics = read_stats(folder / "stats.jsonl"), read_metrics(folder)
-    panels = [(title, kept) for title, names in _PANELS if (kept := [name for name in names if any(
-        name in line for line in lines)]) and not (title == "augmentation p" and not any(
-            line[kept[0]]["mean"] for line in lines if kept[0] in line))]
+    terms = sorted({name for line in lines for name in line if name.startswith(("Loss/term/", "Loss/voice/"))}
+                   - {"Loss/voice/all"})
+    panels = []
+    for title, names in (*_PANELS, ("terms, without their weights", terms)):
+        kept = [name for name in names if any(name in line for line in lines)]
+        flat = title == "augmentation p" and not any(line[names[0]]["mean"] for line in lines if names[0] in line)
+        if kept and not flat:
+            panels.append((title, kept))
     if not lines or not panels:
         return None
     from matplotlib.backends.backend_agg import FigureCanvasAgg

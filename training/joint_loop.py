@@ -11,9 +11,8 @@ from training.augmentation import augmentation_of
 from training.dataset import Dataset
 from training.joint_step import JOINT_TERMS, JointStep, with_classifier
 from training.loop import Loop, Task
-from training.losses.equipment import equip
+from training.losses.equipment import equip, judges_of
 from training.losses.terms import check_weights, needs_of
-from training.run_folder import RunFolder
 from training.settings import RunSettings
 from training.snapshot_metrics import measure_snapshot
 from training.viewing import same_file
@@ -23,6 +22,7 @@ from training.voice_loop import (
     faces_of,
     known_codes,
     masks_of,
+    run_folder,
     truth_of,
     validate,
     voice_source,
@@ -42,18 +42,14 @@ def train_joint(settings, *, network, probe=None, data, outdir, desc, command=""
     """
     run = run or RunSettings()
     files = {"network": network, "probe": probe, "codes": codes, "recogniser": recogniser, "perceptual": perceptual}
-    options = {"task": "joint", "settings": to_dict(settings), "data": str(data),
-               **{name: value and str(value) for name, value in files.items()}}
     device = distributed.start(device)
-    folder = RunFolder(outdir, desc, options, notes={"run": to_dict(run), "command": command}, latest=run.resume_latest,
-                       keep_states=run.keep_states)
-    with folder:
+    with run_folder("joint", settings, run, files, data=data, outdir=outdir, desc=desc, command=command) as folder:
         dataset = Dataset(data)
         judge = None if probe is None else load_probe(probe, device=device)
         model, discriminator = build_model(settings, network)
         faces = face_source(dataset, settings, run.skip_corrupt, resolution=model.generator.img_resolution,
                             mirror=settings.mirror)
-        voices = voice_source(dataset, settings, run, codes=known_codes(codes), faces=faces)
+        voices = voice_source(dataset, settings, run, codes=known_codes(codes, model, faces), faces=faces)
         unseen = voice_source(dataset, settings, run, split="val") if dataset.voices("val") else None
         folder.say(f"Num voices: {len(voices)} of {len(voices.people)} people for training, "
                    f"{0 if unseen is None else len(unseen)} for validation")
@@ -72,8 +68,9 @@ def train_joint(settings, *, network, probe=None, data, outdir, desc, command=""
         step = JointStep(model, discriminator, equipment, settings, augment=augmentation_of(settings),
                          change_waves=None if settings.voice_augment else functools.partial(_noisy, settings),
                          masks=masks_of(settings, model))
+        judges = judges_of(needs_of(weights), probe=probe, recogniser=recogniser, perceptual=perceptual)
         source = {**model.card.source, "joint": {"data": dataset.card, "settings": to_dict(settings),
-                                                 "command": command}}
+                                                 "command": command, "learned_from": judges}}
         return _run(step, source, voices, unseen, judge, folder, run, device=device, data=data)
 
 

@@ -5,20 +5,17 @@ classifier's cross-entropy on real faces, R1 (lazy), moving averages. Every batc
 same people.
 """
 
-import contextlib
 import copy
 import dataclasses
 
 import torch
 
-from torch_utils.distributed import sum_across_ranks
 from torch_utils.random_streams import stream
+from training.adversarial_step import AdversarialStep, Real
 from training.ema import ema_beta, update_ema
 from training.losses.adversarial import discriminator_loss
-from training.losses.path_length import path_length_loss, path_lengths
-from training.losses.r1 import r1_loss
+from training.losses.path_length import path_lengths
 from training.losses.terms import WeighedTerms, total
-from training.phases import Phase
 from voice2style.discriminator import Discriminator
 from voice2style.pipeline import VoiceToFace
 
@@ -49,24 +46,26 @@ def lazy_adam_groups(groups, betas):
     return torch.optim.Adam(found, eps=1e-8)
 
 
-class JointStep:
+class JointStep(AdversarialStep):
     """Networks, optimisers and running means; `phases(index)` is what iteration `index` does (see training/phases.py).
 
     `model`: a VoiceToFace; `discriminator`: one with an identity classifier; `equipment`: of losses/equipment.py, with
     `mean_codes` and `whitening`. `augment`: (images, draw, batch) -> images for whatever D sees, with `saw(logits)`,
     `finish(batch size)`, `state()` and `restore()`. `change_waves`: (waves, draw, batch) -> waves. `masks`: a
     FeatureMasks. Reads of `settings`: lr, g_lr, d_lr, betas, gamma, r1_interval, pl_interval, pl_weight, pl_decay,
-    train_generator, precision, terms.
+    train_generator, ema_kimg, ema_rampup, precision, terms.
     """
 
-    def __init__(self, model, discriminator, equipment, settings, *, augment=None, change_waves=None, masks=None,
-                 ema_kimg=10.0, ema_rampup=0.05):
+    def __init__(self, model, discriminator, equipment, settings, *, augment=None, change_waves=None, masks=None):
         if not discriminator.settings.num_people:
             raise ValueError("the joint step needs a discriminator with an identity classifier; see with_classifier")
-        self.model, self.D, self.settings, self.equipment = model, discriminator, settings, equipment
-        self.augment, self.change_waves, self.masks = augment, change_waves, masks
-        self.ema_kimg, self.ema_rampup, self.device = ema_kimg, ema_rampup, model.device
         self.terms = WeighedTerms({**JOINT_TERMS, **settings.terms}, equipment, sides=("G", "D"))
+        trained = ("encoder", *self.terms.networks, *(("G",) if settings.train_generator else ()))
+        super().__init__(settings, trained=trained, device=model.device, augment=augment,
+                         pl_weight=settings.pl_weight if settings.train_generator else 0.0)
+        self.model, self.D, self.equipment = model, discriminator, equipment
+        self.change_waves, self.masks = change_waves, masks
+        self.main_calls = {"G": model.synthesis, "D": discriminator.judge}
         model.generator.requires_grad_(False)
         self.average = VoiceToFace(model.frontend, copy.deepcopy(model.encoder).eval(), copy.deepcopy(
             model.generator) if settings.train_generator else model.generator, model.card).eval().requires_grad_(False)
@@ -84,48 +83,15 @@ class JointStep:
             settings.betas)}
         # Voices give codes; nothing here asks the mapping network, so it stays.
         self.frozen = {id(parameter) for parameter in model.generator.mapping.parameters()}
-        self.pl_mean = torch.zeros([], device=self.device)
-        self._lengths_mean = self._next_pl_mean = None
-
-    def phases(self, index):
-        """Returns the phases of iteration `index`, the regularisers only when they are due."""
-        settings = self.settings
-        trained = ("encoder", *self.terms.networks, *(("G",) if settings.train_generator else ()))
-        found = [Phase("Gmain", "G", trained, self._g_main)]
-        if settings.train_generator and settings.pl_weight and index % settings.pl_interval == 0:
-            found.append(Phase("Greg", "G", ("G",), self._g_path_length, share=0.5, prepare=self._measure_lengths,
-                               collective=True))
-        found.append(Phase("Dmain", "D", ("D",), self._d_main))
-        if settings.gamma and index % settings.r1_interval == 0:
-            found.append(Phase("Dreg", "D", ("D",), self._d_r1))
-        return found
 
     def finish(self, index, batch_size):
-        """Moves the averages, the mean path length and the strength of augmentation after the optimisers' steps."""
-        beta = ema_beta(batch_size, ema_kimg=self.ema_kimg, seen_images=(index + 1) * batch_size,
-                        rampup=self.ema_rampup)
+        """Moves what every adversarial step moves, and the averages."""
+        super().finish(index, batch_size)
+        beta = ema_beta(batch_size, ema_kimg=self.settings.ema_kimg, seen_images=(index + 1) * batch_size,
+                        rampup=self.settings.ema_rampup)
         update_ema(self.average.encoder, self.model.encoder, beta)
         if self.settings.train_generator:
             update_ema(self.average.generator, self.model.generator, beta)
-        if self._next_pl_mean is not None:
-            self.pl_mean, self._next_pl_mean, self._lengths_mean = self._next_pl_mean, None, None
-        if self.augment is not None:
-            self.augment.finish(batch_size)
-
-    def state(self):
-        """Returns what a later run needs beside networks and optimisers."""
-        return {"pl_mean": self.pl_mean, "augment": None if self.augment is None else self.augment.state()}
-
-    def restore(self, state):
-        """Takes back what `state()` returned."""
-        self.pl_mean = state["pl_mean"].to(self.device)
-        if self.augment is not None and state["augment"] is not None:
-            self.augment.restore(state["augment"])
-
-    def _autocast(self):
-        if self.settings.precision != "bf16":
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
     def _hear(self, batch, draw, encoder):  # -> ws [n, L, D], embeddings [n, E]
         """Returns an encoder's codes and embeddings of the voices, which are changed as in training."""
@@ -137,14 +103,16 @@ class JointStep:
         return self.model.mean_codes() + encoder.offsets(embeddings), embeddings
 
     def _judge(self, images, batch, draw):  # -> [n, 1], [n, P]
-        """Returns what D and its classifier say of pictures as they see them."""
-        images = images if self.augment is None else self.augment(images, draw, batch)
-        return self.D.judge(images, batch.labels if self.D.c_dim else None)
+        """Returns what D and its classifier say of pictures as they see them, in a main phase."""
+        return self.main_calls["D"](self._augmented(images, draw, batch), batch.labels if self.D.c_dim else None)
+
+    def _real_logits(self, images, batch, draw):
+        return self.D(self._augmented(images, Real(draw), batch), batch.labels if self.D.c_dim else None)
 
     def _g_main(self, batch, draw):
         with self._autocast():
             ws, embeddings = self._hear(batch, draw, self.model.encoder.train())
-            images = self.model.synthesis(ws)
+            images = self.main_calls["G"](ws)
             logits, person_logits = self._judge(images, batch, draw)
         loss, stats = total(self.terms.loss(
             batch=batch, draw=draw, images=images, ws=ws.float(), embeddings=embeddings.float(), logits=logits,
@@ -163,47 +131,14 @@ class JointStep:
         noise = torch.randn([batch.size, *images.shape[1:]], generator=draw("path"))
         return path_lengths(images, ws, batch.rows(noise).to(self.device))
 
-    def _set_lengths_mean(self, lengths, size):
-        self._lengths_mean = sum_across_ranks(lengths.detach().sum()) / max(round(size * 0.5), 1)
-        self._next_pl_mean = self.pl_mean + self.settings.pl_decay * (self._lengths_mean - self.pl_mean)
-
-    def _measure_lengths(self, parts, draw):
-        self._set_lengths_mean(torch.cat([self._lengths(part, draw).detach() for part in parts]), parts[0].size)
-
-    def _g_path_length(self, batch, draw):
-        settings = self.settings
-        lengths = self._lengths(batch, draw) if len(batch) else self.pl_mean.new_zeros(0)
-        if self._lengths_mean is None:
-            self._set_lengths_mean(lengths, batch.size)
-        if not len(batch):
-            return None, {}
-        loss, _ = path_length_loss(lengths, self.pl_mean, decay=settings.pl_decay, weight=settings.pl_weight,
-                                   batch_mean=self._lengths_mean)
-        return loss * settings.pl_interval, {"Loss/pl_penalty": lengths.detach().mean(), "Loss/G/reg": loss.detach()}
-
     def _d_main(self, batch, draw):
         with self._autocast():
             with torch.no_grad():
-                images = self.model.synthesis(self._hear(batch, draw, self.model.encoder.train())[0])
+                images = self.main_calls["G"](self._hear(batch, draw, self.model.encoder.train())[0])
             fake_logits, _ = self._judge(images, batch, draw)
-            real_logits, person_logits = self._judge(batch.images, batch, _of_reals(draw))
-        real = real_logits.detach().float()
-        if self.augment is not None:
-            self.augment.saw(real)
+            real_logits, person_logits = self._judge(batch.images, batch, Real(draw))
         loss = discriminator_loss(real_logits.float(), fake_logits.float())
         extra, stats = total(self.terms.loss(batch=batch, draw=draw, side="D", person_logits=person_logits))
         right = (person_logits.detach().argmax(1) == batch.people).float().mean()
-        return loss + extra, {**stats, "Loss/D/loss": loss.detach(), "Loss/scores/real": real.mean(),
-                              "Loss/signs/real": real.sign().mean(), "Loss/accuracy/real": right}
-
-    def _d_r1(self, batch, draw):
-        inputs = batch.images.detach().clone().requires_grad_(True)
-        logits, _ = self._judge(inputs, batch, _of_reals(draw))
-        loss = r1_loss(logits, inputs, gamma=self.settings.gamma)
-        return loss * self.settings.r1_interval, {"Loss/r1_penalty": loss.detach() / (self.settings.gamma / 2),
-                                                  "Loss/D/reg": loss.detach()}
-
-
-def _of_reals(draw):
-    """Returns the streams of a phase for real pictures, so that they are not augmented as the drawn ones are."""
-    return lambda *names: draw("real", *names)
+        return loss + extra, {**stats, **self._saw(real_logits, batch), "Loss/D/loss": loss.detach(),
+                              "Loss/accuracy/real": right}

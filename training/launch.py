@@ -1,7 +1,6 @@
 """Starts the ranks of a run and carries it out in each; a rank that dies ends the others, with its name."""
 
 import contextlib
-import importlib.util
 import os
 import pathlib
 import signal
@@ -53,10 +52,10 @@ def _train(task, settings, run, arguments):
 
 def build_operations(device):
     """Builds native operations before the ranks meet, so that none of them waits for another's compiler."""
-    if str(device).startswith("cuda") and importlib.util.find_spec("torch_utils.ops.build") is not None:
+    if str(device).startswith("cuda"):
         from torch_utils.ops.build import prepare
 
-        prepare()
+        prepare(device)
 
 
 def launch(request, *, gpus, function=carry_out, start_method="spawn"):

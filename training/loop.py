@@ -12,6 +12,7 @@ import torch
 
 from torch_utils.distributed import barrier, is_first, value_of_first, world_size
 from torch_utils.running_stats import RunningStats, single
+from training.compilation import compile_main_phases
 from training.early_warnings import EarlyWarnings
 from training.feed import Feed
 from training.phase_runner import PhaseRunner
@@ -57,6 +58,8 @@ class Loop:
         self.stopped = None
         for network in task.step.networks.values():
             network.requires_grad_(False)
+        if run.compile:
+            compile_main_phases(task.step, folder.say)
 
     def run(self):
         """Trains to the end; ValueError or OSError in one sentence when it cannot go on."""
@@ -128,8 +131,9 @@ class Loop:
         line = tick_line(tick=tick, kimg=kimg, total_s=times["total"], tick_s=times["tick"], tick_kimg=tick_kimg,
                          maintenance_s=times["maintenance"], eta_s=left / rate, images_per_s=rate, augment=p,
                          gpu_gb=peak)
-        terms = [f"{name.rsplit('/', 1)[1]} {stat['mean']:.3f}" for name, stat in stats.items()
-                 if name.startswith(("Loss/voice/", "Loss/joint/"))]
+        terms = [f"{name.split('/', 2)[2]} {stat['mean']:.3f}" for name, stat in stats.items()
+                 if name.startswith(("Loss/voice/", "Loss/term/"))]
+        terms += [f"{name[5:]} {stat['mean']:.3f}" for name, stat in stats.items() if name.startswith("Loss/accuracy/")]
         self.folder.say("  ".join([line, *terms]))
         tick_s, total_s = times["tick"], times["total"]
         numbers = {

@@ -119,6 +119,8 @@ class JointSettings:
     pl_interval: int = 4
     pl_weight: float = 2.0
     pl_decay: float = 0.01
+    ema_kimg: float = 10.0
+    ema_rampup: float | None = 0.05
     train_generator: bool = False
     mirror: bool = False
     precision: str = "fp32"
@@ -180,6 +182,7 @@ class RunSettings:
     allow_tf32: bool = False
     nhwc: bool = False
     nobench: bool = False
+    compile: bool = False
     resume_latest: bool = False
 
 

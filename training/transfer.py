@@ -1,17 +1,18 @@
 """Weights taken over by name from another network, also from one of a lower resolution (growing by a block)."""
 
 import dataclasses
+import pathlib
 
 import torch
 
-# Published networks for --resume by name; fetched once, then cached (dnnlib.files.fetch).
-_ADA = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/transfer-learning-source-nets/"
+# Names that the published --resume knows, and what these files are called where they are published. Nobody gave us
+# their addresses in writing, so nothing is fetched by name: whoever has the file gives its path.
 RESUME_NAMES = {
-    "ffhq256": _ADA + "ffhq-res256-mirror-paper256-noaug.pkl",
-    "ffhq512": _ADA + "ffhq-res512-mirror-stylegan2-noaug.pkl",
-    "ffhq1024": _ADA + "ffhq-res1024-mirror-stylegan2-noaug.pkl",
-    "celebahq256": _ADA + "celebahq-res256-mirror-paper256-kimg100000-ada-target0.5.pkl",
-    "lsundog256": _ADA + "lsundog-res256-paper256-kimg100000-noaug.pkl",
+    "ffhq256": "ffhq-res256-mirror-paper256-noaug.pkl",
+    "ffhq512": "ffhq-res512-mirror-stylegan2-noaug.pkl",
+    "ffhq1024": "ffhq-res1024-mirror-stylegan2-noaug.pkl",
+    "celebahq256": "celebahq-res256-mirror-paper256-kimg100000-ada-target0.5.pkl",
+    "lsundog256": "lsundog-res256-paper256-kimg100000-noaug.pkl",
 }
 
 
@@ -26,6 +27,14 @@ class Transfer:
     def sentence(self):
         """Returns one line for people."""
         return f"took {len(self.taken)} tensors by name, {len(self.fresh)} stay fresh, {len(self.left)} found no place"
+
+
+def check_resume(resume):
+    """Raises ValueError for a published name without a file: it says which file to get, and to give its path."""
+    if resume in RESUME_NAMES and not pathlib.Path(resume).exists():
+        raise ValueError(f'--resume={resume} is a name without an address here: get the file "{RESUME_NAMES[resume]}" '
+                         "(the source networks for transfer learning of stylegan2-ada-pytorch) and give its path or "
+                         "address, --resume=FILE.")
 
 
 @torch.no_grad()
@@ -48,14 +57,14 @@ def silence_new_blocks(generator, fresh):
 
 
 def take_over(generator, discriminator, path, say):
-    """Copies by name what fits from any readable network file, address or name of RESUME_NAMES into G and D.
+    """Copies by name what fits from any readable network file or address into G and D.
 
     The file may be of a lower resolution. G starts from the file's G, or its moving average when that is all there is.
     ValueError when the file cannot be read, or when nothing of a generator fits.
     """
     from voice2style.networks import load_networks
 
-    networks = load_networks(RESUME_NAMES.get(str(path), path))
+    networks = load_networks(path)
     say(f"{path} is {networks.source}")
     sources = {"G": (generator, networks.G if networks.G is not None else networks.G_ema),
                "D": (discriminator, networks.D)}

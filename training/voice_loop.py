@@ -14,7 +14,7 @@ from torch_utils.images import grid, to_float, to_hwc, to_uint8, write_png
 from torch_utils.random_streams import stream
 from training.dataset import Dataset
 from training.loop import Loop, Task
-from training.losses.equipment import equip
+from training.losses.equipment import equip, judges_of
 from training.losses.terms import WeighedTerms, check_weights, needs_of
 from training.probe_loop import trait_table
 from training.run_folder import RunFolder
@@ -100,12 +100,8 @@ def train_voice(settings, *, network, probe=None, data, outdir, desc, command=""
     """
     run = run or RunSettings()
     files = {"network": network, "probe": probe, "codes": codes, "recogniser": recogniser, "perceptual": perceptual}
-    options = {"task": "voice", "settings": to_dict(settings), "data": str(data),
-               **{name: value and str(value) for name, value in files.items()}}
     device = distributed.start(device)
-    folder = RunFolder(outdir, desc, options, notes={"run": to_dict(run), "command": command}, latest=run.resume_latest,
-                       keep_states=run.keep_states)
-    with folder:
+    with run_folder("voice", settings, run, files, data=data, outdir=outdir, desc=desc, command=command) as folder:
         dataset = Dataset(data)
         judge = None if probe is None else load_probe(probe, device=device)
         model, discriminator = build_model(settings, network)
@@ -113,9 +109,10 @@ def train_voice(settings, *, network, probe=None, data, outdir, desc, command=""
         discriminator = discriminator and discriminator.to(device)
         weights = voice_weights(settings, probe=probe, discriminator=discriminator, codes=codes, recogniser=recogniser)
         check_weights(weights)
-        _describe(model, dataset, settings, command, judge)
+        _describe(model, dataset, settings, command, judge, judges_of(
+            needs_of(weights), probe=probe, recogniser=recogniser, perceptual=perceptual))
         faces = _faces_for(weights, dataset, settings, model, run)
-        voices = voice_source(dataset, settings, run, codes=known_codes(codes), faces=faces)
+        voices = voice_source(dataset, settings, run, codes=known_codes(codes, model, faces), faces=faces)
         unseen = voice_source(dataset, settings, run, split="val") if dataset.voices("val") else None
         folder.say(f"Num voices: {len(voices)} for training, {0 if unseen is None else len(unseen)} for validation")
         folder.say("Objectives: " + ", ".join(f"{name} {weight:g}" for name, weight in weights.items()))
@@ -129,13 +126,21 @@ def train_voice(settings, *, network, probe=None, data, outdir, desc, command=""
         return _run(step, voices, unseen, judge, folder, run, settings, device=device, data=data)
 
 
-def known_codes(path):
-    """Returns {path of a face: [L, D]} of a --codes file, None for None."""
-    if path is None:
+def run_folder(task, settings, run, files, *, data, outdir, desc, command):
+    """Returns the RunFolder of a task that takes `files` {option: path or None} beside its dataset."""
+    options = {"task": task, "settings": to_dict(settings), "data": str(data),
+               **{name: value and str(value) for name, value in files.items()}}
+    return RunFolder(outdir, desc, options, notes={"run": to_dict(run), "command": command}, latest=run.resume_latest,
+                     keep_states=run.keep_states)
+
+
+def known_codes(path, model, faces):
+    """Returns the KnownCodes of a --codes file for the faces of a run, by face or person; None where it has none."""
+    if path is None or faces is None:
         return None
     from training.codes import load_codes
 
-    return load_codes(path)
+    return load_codes(path).fit(model.num_ws, model.w_dim).of_faces(faces.rows)
 
 
 def _faces_for(weights, dataset, settings, model, run):
@@ -190,11 +195,11 @@ def _run(step, voices, unseen, judge, folder, run, settings, *, device, data):
     return final
 
 
-def _describe(model, dataset, settings, command, judge):
+def _describe(model, dataset, settings, command, judge, judges):
     """Puts into the card what the voice path is trained on."""
     card = model.card
     source = {**card.source, "voice": {"data": dataset.card, "settings": to_dict(settings), "command": command,
-                                       "probe": judge and judge.settings.source}}
+                                       "probe": judge and judge.settings.source, "learned_from": judges}}
     model.card = Card(**{**vars(card), "source": source})
 
 

@@ -64,7 +64,7 @@ class VoiceStep:
 
     def __init__(self, model, discriminator, terms, settings, *, masks=None):
         self.model, self.discriminator, self.terms, self.settings = model, discriminator, terms, settings
-        self.masks = masks
+        self.masks, self.main_calls = masks, {"G": model.synthesis}
         self.networks = {"encoder": model.encoder, **terms.networks}
         parameters = [parameter for network in self.networks.values() for parameter in network.parameters()]
         self.optimisers = {"encoder": make_optimiser(parameters, settings)}
@@ -94,7 +94,7 @@ class VoiceStep:
             features = self.masks(features, draw("masks"), batch=batch)
         embeddings = self.model.encoder.train().embed(features)
         ws = self.model.mean_codes() + self.model.encoder.offsets(embeddings)
-        images = self.model.synthesis(ws)
+        images = self.main_calls["G"](ws)
         logits = None
         if "realism" in self.terms.weights and self.discriminator is not None:
             c_dim = self.discriminator.c_dim  # a voice has no label: all of them alike

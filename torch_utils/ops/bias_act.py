@@ -85,7 +85,8 @@ def bias_act_reference(x, b, spec, overwrite=False):
     function, homogeneous = ACTIVATIONS[act].function, ACTIVATIONS[act].homogeneous
     if b is not None:
         b, overwrite = _beside(x, b, dim), True
-        if homogeneous and gain > 0 and gain != 1:  # gain * (x + b) in one pass
+        # Compiled, torch 2.14 forgets this alpha where x is a product of matrices; it fuses the two passes by itself.
+        if homogeneous and gain > 0 and gain != 1 and not torch.compiler.is_compiling():  # gain * (x + b) in one pass
             x, gain = torch.add(b * gain, x, alpha=gain), 1.0
         else:
             x = x + b

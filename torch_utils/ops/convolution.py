@@ -34,6 +34,8 @@ def conv_transpose2d(x, w, bias=None, *, stride=1, padding=0, groups=1):  # [N, 
 
 
 def _run(x, w, bias, shape):
+    if torch.compiler.is_compiling():  # it differentiates, once, what it sees
+        return _plain(x, w, shape, bias)
     if not (torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in (x, w, bias))):
         return _plain(x, w, shape, bias)
     if torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type):

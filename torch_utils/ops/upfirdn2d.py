@@ -131,7 +131,7 @@ def _apply(x, f, up, down, pad, flip_filter, gain):
     """One pass with a 2-D filter f, native or in plain torch."""
     plan = Plan(up, down, pad)
     _check_room(x, f, plan)
-    differentiate = torch.is_grad_enabled() and x.requires_grad
+    differentiate = torch.is_grad_enabled() and x.requires_grad and not torch.compiler.is_compiling()
     if native.usable(x, f):
         f = f.detach()
         return _NativePass.apply(x, f, plan, flip_filter, gain) if differentiate else run_native(

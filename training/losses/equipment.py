@@ -1,10 +1,13 @@
 """What terms need beside the batch, made once a run: judges by file, prototypes of the training people, matrices."""
 
 import dataclasses
+import pathlib
 
 import torch
 from torch import nn
 
+from dnnlib.files import sha256_file
+from metrics.judges.drawn import SHIPPED
 from torch_utils.random_streams import stream
 from training.losses.identity import person_prototypes
 from training.losses.latent import whitening
@@ -55,6 +58,20 @@ def equip(needs, model, *, seed, probe=None, truth=None, recogniser=None, percep
     if perceptual is not None and "perceptual" in needs:
         found.perceptual = load_perceptual(perceptual, device=device) if isinstance(perceptual, str) else perceptual
     return found
+
+
+def judges_of(needs, *, probe=None, recogniser=None, perceptual=None):
+    """Returns {"probe": {"file", "sha256"}, …} of the files behind the terms' `needs`, for the card of the model.
+
+    What trained a model must not judge it: metrics look for these sha256.
+    """
+    uses = {"probe": {"probe"}, "recogniser": {"recogniser", "eyes", "projection", "prototypes"},
+            "perceptual": {"perceptual"}}
+    files = {"probe": probe, "recogniser": recogniser, "perceptual": perceptual}
+    if perceptual == "drawn":
+        files["perceptual"] = SHIPPED
+    return {name: {"file": pathlib.Path(file).name, "sha256": sha256_file(file)} for name, file in files.items()
+            if file is not None and file != "pixels" and needs & uses[name]}
 
 
 def _recogniser(source, device):
