@@ -27,7 +27,7 @@ setup(
         "vad": ["silero-vad"],                      # voice activity for noisy field recordings
         "av": ["av"],                               # m4a, mp4 and other containers
         "onnx": ["onnx", "onnxruntime", "onnxscript"],
-        "video": ["imageio-ffmpeg"],                # mp4 from gen_video.py and projector.py
+        "video": ["imageio-ffmpeg"],                # mp4 from gen_video.py and projector.py; also decodes m4a
         "web": ["flask"],
         "face": ["opencv-python-headless<5"],       # 5.0 dropped the cascades that work offline
         "tensorboard": ["tensorboard"],
