@@ -18,7 +18,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["dnnlib*", "torch_utils*", "voice2style*", "training*", "metrics*"]),
     package_data={"voice2style.demo": ["*.safetensors", "*.wav"], "metrics.judges": ["*.safetensors"],
-                  "torch_utils.ops": ["*.h", "*.cpp", "*.cu"]},
+                  "torch_utils.ops": ["*.h", "*.cpp", "*.cu", "cpu/*"]},
     install_requires=[
         "torch>=2.11", "ninja", "numpy", "scipy", "librosa", "pillow", "click", "clean-fid", "lpips",
         "safetensors", "soundfile", "soxr", "tqdm", "matplotlib",

@@ -1,7 +1,9 @@
 """Builds the native ops with ninja on first use, once for each state of sources and compiler, and loads them.
 
-V2S_OPS: auto (default: native where there is a CUDA GPU, plain torch elsewhere), ref (plain torch, nothing is ever
-built), native (native or an error; on the CPU the kernels as plain loops, which are for tests and slow).
+There are three libraries: "cuda" for GPU tensors; "simd" for the processor, vectors as wide as its own; "cpu", the
+kernels of "cuda" as plain loops, which are for tests and slow.
+V2S_OPS: auto (default: "cuda" where there is a CUDA GPU, "simd" where there is a C++ compiler), ref (plain torch,
+nothing is ever built), native (native or an error; ops on CPU tensors run as "cpu").
 V2S_OPS_REBUILD=1 forgets an earlier build, failed or not. TORCH_CUDA_ARCH_LIST, CUDA_HOME, CXX and MAX_JOBS mean what
 they mean to torch. The libraries lie in dnnlib.files.builds_dir().
 """
@@ -27,10 +29,11 @@ from torch_utils.ops.toolchain import CannotBuild, find_ninja, find_toolchain
 MODES = ("auto", "ref", "native")
 BUILD_SECONDS = 900  # a build that takes longer hangs
 SOURCES = Path(__file__).parent
-OPS = ("bias_act", "upfirdn2d", "fused")
-FILES = ("launch.h", *(op + suffix for op in OPS for suffix in (".h", ".cpp", ".cu")))  # a .cu includes its .cpp
+OPS = {"cpu": ("bias_act", "upfirdn2d", "fused"), "cuda": ("bias_act", "upfirdn2d", "fused"), "simd": ("cpu/winograd",)}
+_SHARED = ("launch.h", *(op + suffix for op in OPS["cuda"] for suffix in (".h", ".cpp", ".cu")))  # a .cu has its .cpp
+FILES = {"cpu": _SHARED, "cuda": _SHARED, "simd": ("cpu/simd.h", *(f"{op}.cpp" for op in OPS["simd"]))}
 LIBRARY = "native.so"
-_loaded = {}  # device type -> ctypes.CDLL, or None where plain torch runs
+_loaded = {}  # library -> ctypes.CDLL, or None where plain torch runs
 
 
 def mode() -> str:
@@ -42,17 +45,17 @@ def mode() -> str:
 
 
 def library(device_type: str):
-    """Return the ctypes library of native ops for tensors of a device type, or None where plain torch is to run.
+    """Return the ctypes library of native ops of a device type or "simd", or None where plain torch is to run.
 
     The first call may build. Mode auto says in one line why it does without; mode native raises ValueError instead.
     """
     if device_type in _loaded:
         return _loaded[device_type]
     wanted = mode()
-    if wanted == "ref" or device_type == "meta" or (wanted == "auto" and device_type != "cuda"):
+    if wanted == "ref" or device_type == "meta" or (wanted == "auto" and device_type not in ("cuda", "simd")):
         return _loaded.setdefault(device_type, None)
     try:
-        if device_type not in ("cpu", "cuda"):
+        if device_type not in OPS:
             raise CannotBuild(f"there are none for {device_type}")
         found = _open(obtain(device_type))
     except CannotBuild as error:
@@ -72,6 +75,17 @@ def prepare(device="cuda") -> bool:
     return library(str(device).partition(":")[0]) is not None
 
 
+def built(name: str):
+    """Return `library(name)` where it is built already, else None; builds and says nothing."""
+    if name not in _loaded:
+        try:
+            if mode() == "ref" or not _verdict(folder_of(find_toolchain(name)))["ok"]:
+                return None
+        except (CannotBuild, TypeError):
+            return None
+    return library(name)
+
+
 def forget() -> None:
     """Ask V2S_OPS and the cache folder anew at the next call."""
     _loaded.clear()
@@ -81,7 +95,7 @@ def state(device_type: str) -> str:
     """Return in one clause how it stands with the native ops of a device type; builds nothing."""
     try:
         wanted = mode()
-        if wanted == "ref" or (wanted == "auto" and device_type != "cuda"):
+        if wanted == "ref" or (wanted == "auto" and device_type not in ("cuda", "simd")):
             return f"plain torch (V2S_OPS={wanted})"
         tools = find_toolchain(device_type)
         find_ninja()
@@ -95,7 +109,7 @@ def state(device_type: str) -> str:
 
 
 def obtain(device_type: str) -> Path:
-    """Return the path of the library for "cpu" or "cuda", built now unless it was; CannotBuild says why not."""
+    """Return the path of the library "cpu", "cuda" or "simd", built now unless it was; CannotBuild says why not."""
     tools = find_toolchain(device_type)
     folder = folder_of(tools)
     rebuild = os.environ.get("V2S_OPS_REBUILD") == "1"
@@ -122,7 +136,7 @@ def folder_of(tools) -> Path:
 
     digest = hashlib.sha256()
     try:
-        for name in FILES:
+        for name in FILES[tools.device_type]:
             digest.update(name.encode() + (SOURCES / name).read_bytes())
     except OSError as error:
         raise CannotBuild(f"this installation lacks their sources ({error.filename})") from error
@@ -195,8 +209,9 @@ def _remember(folder, verdict):
 
 def _run(tools, ninja, work, log):
     """Returns None after a build of LIBRARY in work, or why there is none."""
-    names = [op + tools.suffix for op in OPS]
-    for name in FILES:
+    names = [op + tools.suffix for op in OPS[tools.device_type]]
+    for name in FILES[tools.device_type]:
+        (work / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(SOURCES / name, work / name)
     (work / "build.ninja").write_text(ninja_file(tools, names), encoding="utf-8")
     jobs = os.environ.get("MAX_JOBS", "")

@@ -1,6 +1,7 @@
 """Which compiler builds the native ops, for which GPUs, with which flags: facts about this machine, or why not."""
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ class CannotBuild(Exception):
 
 
 class Toolchain(NamedTuple):
-    """A compiler for the native ops of one device type.
+    """A compiler for one library of native ops: of device type "cpu" or "cuda", or "simd".
 
     compile: words before "-c SOURCE -o OBJECT". link: words before "OBJECTS -o LIBRARY". version: what it says of
     itself. suffix: of the sources it takes. label: for people.
@@ -37,10 +38,10 @@ class Toolchain(NamedTuple):
 
 
 def find_toolchain(device_type: str) -> Toolchain:
-    """Return the Toolchain for "cpu" or "cuda"; CannotBuild says what lacks."""
+    """Return the Toolchain for "cpu", "cuda" or "simd"; CannotBuild says what lacks."""
     if sys.platform == "win32":
         raise CannotBuild("they are built on Linux and macOS only")
-    return _host() if device_type == "cpu" else _cuda()
+    return _cuda() if device_type == "cuda" else _host(device_type)
 
 
 def find_ninja() -> list[str]:
@@ -68,12 +69,25 @@ def find_host_compiler() -> str | None:
     return next(filter(None, map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "clang++", "c++")))), None)
 
 
-def _host():
+def _host(name):
     compiler = find_host_compiler()
     if compiler is None:
         raise CannotBuild("there is no C++ compiler (install g++ or set CXX)")
-    flags = ("-O2", "-std=c++17", "-fPIC", "-Wall", "-Wextra", "-ffp-contract=off")
-    return Toolchain("cpu", (compiler, *flags), (compiler, "-shared"), _ask(compiler, "--version"), ".cpp", "host")
+    flags, version, label = ("-std=c++17", "-fPIC", "-Wall", "-Wextra"), _ask(compiler, "--version"), "host"
+    if name == "cpu":
+        return Toolchain(name, (compiler, "-O2", *flags, "-ffp-contract=off"), (compiler, "-shared"), version, ".cpp", label)
+    native = "-mcpu=native" if platform.machine().lower() in ("arm64", "aarch64") else "-march=native"
+    flags = ("-O3", *flags, native, "-fno-math-errno", "-Wno-psabi", "-pthread")
+    return Toolchain(name, (compiler, *flags), (compiler, "-shared", "-pthread"), version + _processor(), ".cpp", "processor")
+
+
+def _processor():
+    """What this machine's processor can do, so that a home folder shared by machines holds a library for each kind."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.platform() + platform.processor()
+    return "".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
 
 
 def _cuda():

@@ -1,0 +1,137 @@
+// Vectors as wide as the processor's, bfloat16 in memory, and work split over threads: for the kernels beside this file.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <unistd.h>
+#include <vector>
+
+namespace v2s {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+#elif defined(__AVX__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
+
+typedef float Vec __attribute__((vector_size(kLanes * 4)));
+typedef uint32_t Bits __attribute__((vector_size(kLanes * 4)));
+typedef uint16_t Half __attribute__((vector_size(kLanes * 2)));
+
+struct BFloat16 {
+    uint16_t bits;
+};
+
+inline Vec load(const float* from) {
+    Vec v;
+    memcpy(&v, from, sizeof v);
+    return v;
+}
+
+inline Vec load(const BFloat16* from) {
+    Half h;
+    memcpy(&h, from, sizeof h);
+    return (Vec)(__builtin_convertvector(h, Bits) << 16);
+}
+
+inline void store(float* to, Vec v) { memcpy(to, &v, sizeof v); }
+
+inline void store(BFloat16* to, Vec v) {  // rounds to the nearest, ties to even; what is not a number stays one
+    Bits b = (Bits)v;
+    Bits rounded = (b + 0x7fff + ((b >> 16) & 1)) >> 16;
+    Half h = __builtin_convertvector(v == v ? rounded : (b >> 16) | 0x40, Half);
+    memcpy(to, &h, sizeof h);
+}
+
+inline Vec all(float x) { return x - Vec{}; }
+inline Vec largest(Vec a, Vec b) { return a > b ? a : b; }
+inline Vec smallest(Vec a, Vec b) { return a < b ? a : b; }
+
+// Threads that wait between calls. A forked child starts its own; a call inside a call, or beside one, runs alone.
+class Pool {
+  public:
+    static Pool& here() {
+        static std::mutex guard;
+        static Pool* pool = nullptr;
+        std::lock_guard<std::mutex> lock(guard);
+        if (!pool || pool->process_ != getpid()) pool = new Pool();  // never freed: its threads outlive main
+        return *pool;
+    }
+
+    // Calls job(0) .. job(count - 1), each once, on at most so many threads; returns when all have ended.
+    void run(int64_t count, int threads, const std::function<void(int64_t)>& job) {
+        if (threads > count) threads = int(count);
+        std::unique_lock<std::mutex> alone(busy_, std::try_to_lock);
+        if (threads <= 1 || !alone.owns_lock()) {
+            for (int64_t i = 0; i < count; i++) job(i);
+            return;
+        }
+        {
+            std::lock_guard<std::mutex> lock(state_);
+            while (int(threads_.size()) < threads - 1) {
+                threads_.emplace_back([this, index = int(threads_.size()), seen = round_] { serve(index, seen); });
+                threads_.back().detach();
+            }
+            job_ = &job, count_ = count, next_ = 0, helpers_ = pending_ = threads - 1, round_++;
+        }
+        wake_.notify_all();
+        work();
+        std::unique_lock<std::mutex> lock(state_);
+        done_.wait(lock, [this] { return pending_ == 0; });
+    }
+
+  private:
+    void serve(int index, int64_t seen) {
+        for (;;) {
+            {
+                std::unique_lock<std::mutex> lock(state_);
+                wake_.wait(lock, [&] { return round_ != seen; });
+                seen = round_;
+                if (index >= helpers_) continue;
+            }
+            work();
+            std::lock_guard<std::mutex> lock(state_);
+            if (--pending_ == 0) done_.notify_one();
+        }
+    }
+
+    void work() {
+        for (;;) {
+            int64_t i;
+            {
+                std::lock_guard<std::mutex> lock(take_);
+                if (next_ >= count_) return;
+                i = next_++;
+            }
+            (*job_)(i);
+        }
+    }
+
+    const pid_t process_ = getpid();
+    std::mutex busy_, state_, take_;
+    std::condition_variable wake_, done_;
+    std::vector<std::thread> threads_;
+    const std::function<void(int64_t)>* job_ = nullptr;
+    int64_t count_ = 0, next_ = 0, round_ = 0;
+    int helpers_ = 0, pending_ = 0;
+};
+
+// Memory of this thread that lasts from call to call, aligned to cache lines; slot: who uses it.
+inline float* scratch(int slot, size_t floats) {
+    constexpr size_t kAlign = 64 / sizeof(float);
+    thread_local std::vector<float> held[4];
+    if (held[slot].size() < floats + kAlign) {
+        std::vector<float>().swap(held[slot]);
+        held[slot].resize(floats + kAlign);
+    }
+    auto at = reinterpret_cast<uintptr_t>(held[slot].data());
+    return reinterpret_cast<float*>((at + 63) & ~uintptr_t(63));
+}
+
+}  // namespace v2s

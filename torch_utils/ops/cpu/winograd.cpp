@@ -1,0 +1,399 @@
+// 3x3 convolutions with fewer products, channels-last: Winograd's minimal filtering over tiles, for the processor.
+//
+// Lavin and Gray, Fast Algorithms for Convolutional Neural Networks (2015). In one dimension a map from `kWindow` inputs
+// to `kOutputs` outputs is written out (A) of the products of in (B) of the inputs with weights (G): 6 products for four
+// outputs of a 3-tap filter instead of 12. A filter of stride 2, or its adjoint, is a 2-tap filter on every other sample
+// (5 products for four outputs) and a 1-tap filter on the rest (4 products). Two dimensions are the one, twice.
+//
+// A strip of tiles is transformed, multiplied (for each of the products of a tile: tiles x inputs by inputs x outputs)
+// and transformed back while it is in the cache; what follows the convolution happens on the way out.
+#include <algorithm>
+#include <cstddef>
+
+#include "simd.h"
+
+namespace {
+
+using namespace v2s;
+
+// F(4, 3) at 0, 1, -1, 2, -2 and infinity.
+template <class T> inline void three_in(const T* x, T* y) {
+    T even = x[4] - 4.0f * x[2], odd = x[3] - 4.0f * x[1], rest = x[4] - x[2], slope = 2.0f * (x[3] - x[1]);
+    y[0] = 4.0f * x[0] - 5.0f * x[2] + x[4];
+    y[1] = even + odd;
+    y[2] = even - odd;
+    y[3] = rest + slope;
+    y[4] = rest - slope;
+    y[5] = 4.0f * x[1] - 5.0f * x[3] + x[5];
+}
+
+template <class T> inline void three_out(const T* m, T* y) {
+    T sum = m[1] + m[2], odd = m[1] - m[2], sum2 = m[3] + m[4], odd2 = m[3] - m[4];
+    y[0] = m[0] + sum + sum2;
+    y[1] = odd + 2.0f * odd2;
+    y[2] = sum + 4.0f * sum2;
+    y[3] = odd + 8.0f * odd2 + m[5];
+}
+
+constexpr double kThree[6][3] = {{.25, 0, 0},
+                                 {-1. / 6, -1. / 6, -1. / 6},
+                                 {-1. / 6, 1. / 6, -1. / 6},
+                                 {1. / 24, 1. / 12, 1. / 6},
+                                 {1. / 24, -1. / 12, 1. / 6},
+                                 {0, 0, 1}};
+
+// F(4, 2) at 0, 1, -1, 2 and infinity.
+template <class T> inline void two_in(T a, T b, T c, T d, T e, T* y) {
+    y[0] = 2.0f * (a - c) + (d - b);
+    y[1] = d - c - 2.0f * b;
+    y[2] = d - 3.0f * c + 2.0f * b;
+    y[3] = d - b;
+    y[4] = 2.0f * (b - d) + (e - c);
+}
+
+template <class T> inline void two_out(const T* m, T* y) {
+    T sum = m[1] + m[2], odd = m[1] - m[2];
+    y[0] = m[0] + sum + m[3];
+    y[1] = odd + 2.0f * m[3];
+    y[2] = sum + 4.0f * m[3];
+    y[3] = odd + 8.0f * m[3] + m[4];
+}
+
+// Weights of F(4, 2) for the taps (first, last) of the three, then the one in the middle four times.
+constexpr double split(int row, int tap, bool swapped) {
+    constexpr double kTwo[5][2] = {{.5, 0}, {-.5, -.5}, {-1. / 6, 1. / 6}, {1. / 6, 1. / 3}, {0, 1}};
+    if (row >= 5) return tap == 1;
+    return tap == 1 ? 0 : kTwo[row][(tap == 2) != swapped];
+}
+
+struct Same {  // y[i] = sum w[k] x[i + k]
+    static constexpr int kWindow = 6, kProducts = 6, kOutputs = 4, kStep = 4;
+    template <class T> static void in(const T* x, T* y) { three_in(x, y); }
+    template <class T> static void out(const T* m, T* y) { three_out(m, y); }
+    static double weight(int row, int tap) { return kThree[row][tap]; }
+};
+
+struct Up {  // y[2 i] = w[2] x[i] + w[0] x[i + 1], y[2 i + 1] = w[1] x[i + 1]
+    static constexpr int kWindow = 5, kProducts = 9, kOutputs = 8, kStep = 4;
+    template <class T> static void in(const T* x, T* y) {
+        two_in(x[0], x[1], x[2], x[3], x[4], y);
+        for (int i = 0; i < 4; i++) y[5 + i] = x[1 + i];
+    }
+    template <class T> static void out(const T* m, T* y) {
+        T even[4];
+        two_out(m, even);
+        for (int i = 0; i < 4; i++) y[2 * i] = even[i], y[2 * i + 1] = m[5 + i];
+    }
+    static double weight(int row, int tap) { return split(row, tap, true); }
+};
+
+struct Down {  // y[i] = sum w[k] x[2 i + k]
+    static constexpr int kWindow = 9, kProducts = 9, kOutputs = 4, kStep = 8;
+    template <class T> static void in(const T* x, T* y) {
+        two_in(x[0], x[2], x[4], x[6], x[8], y);
+        for (int i = 0; i < 4; i++) y[5 + i] = x[1 + 2 * i];
+    }
+    template <class T> static void out(const T* m, T* y) {
+        two_out(m, y);
+        for (int i = 0; i < 4; i++) y[i] = y[i] + m[5 + i];
+    }
+    static double weight(int row, int tap) { return split(row, tap, false); }
+};
+
+enum Form { kSame, kUp, kDown };
+enum Kind { kBFloat16 = 1, kFloat32 = 2 };  // as in launch.h
+constexpr int kRows = kLanes == 16 ? 8 : 4;  // tiles that one product of registers takes
+constexpr int kPad = 16;                     // floats between rows, lest they meet in the same cache sets
+
+}  // namespace
+
+struct WinogradCall {
+    const void* input;       // [batch, in_y, in_x, in_channels] of kind
+    const float* weight;     // transformed
+    const float* in_scale;   // [batch, in_channels] or null
+    const float* out_scale;  // [batch, out_channels] or null
+    const float* bias;       // [out_channels] or null
+    const float* noise;      // [out_y, out_x], every noise_stride elements for the next sample, or null
+    const float* taps;       // 4, of the low-pass behind form up, or null
+    void* output;            // [batch, out_y, out_x, out_channels] of kind
+    int64_t noise_stride;
+    double alpha, clamp;  // slope of the leaky rectifier (1: none); largest magnitude (negative: none)
+    int32_t batch, in_y, in_x, out_y, out_x, in_channels, out_channels, form, padding, kind, threads, strip_kb;
+};
+
+namespace {
+
+// What happens to a number between the sum of products and memory.
+struct Tail {
+    Vec scale, bias, alpha, clamp;
+    bool bends, clamps;
+
+    Tail(const WinogradCall& c, int sample, int channel)
+        : scale(c.out_scale ? load(c.out_scale + int64_t(sample) * c.out_channels + channel) : all(1)),
+          bias(c.bias ? load(c.bias + channel) : all(0)), alpha(all(float(c.alpha))), clamp(all(float(c.clamp))),
+          bends(c.alpha != 1), clamps(c.clamp >= 0) {}
+
+    Vec operator()(Vec y, float noise) const {
+        y = y * scale + (bias + noise);
+        if (bends) y = y > 0 ? y : y * alpha;
+        if (clamps) y = smallest(largest(y, -clamp), clamp);
+        return y;
+    }
+};
+
+// products [Rows tiles, Panels vectors of outputs] = tiles [Rows, count] by weights [Panels][count, kLanes].
+template <int Rows, int Panels>
+void multiply(const float* tiles, int64_t tile_stride, const float* weights, int64_t panel_stride, float* products,
+              int64_t product_stride, int count) {
+    Vec sums[Rows][Panels] = {};
+    for (int k = 0; k < count; k++) {
+        Vec w[Panels];
+        for (int p = 0; p < Panels; p++) w[p] = load(weights + p * panel_stride + k * kLanes);
+        for (int r = 0; r < Rows; r++)
+            for (int p = 0; p < Panels; p++) sums[r][p] += w[p] * tiles[r * tile_stride + k];
+    }
+    for (int r = 0; r < Rows; r++)
+        for (int p = 0; p < Panels; p++) store(products + r * product_stride + p * kLanes, sums[r][p]);
+}
+
+// One sample, tile rows [first, last), output channels [from, to).
+template <class F, class Number> class Work {
+    static constexpr int W = F::kWindow, P = F::kProducts, O = F::kOutputs;
+
+  public:
+    Work(const WinogradCall& call, int sample, int from, int to)
+        : c(call), sample_(sample), from_(from), channels_(to - from),
+          across_((c.taps ? c.out_x / 2 + 4 : c.out_x + O - 1) / (c.taps ? 4 : O)), in_row_(c.in_channels + kPad),
+          out_row_(channels_ + kPad), input_(static_cast<const Number*>(c.input) + offset(sample, c.in_y, c.in_x, c.in_channels)),
+          output_(static_cast<Number*>(c.output) + offset(sample, c.out_y, c.out_x, c.out_channels)) {
+        int64_t bytes = 0; (void)bytes;
+        strip_ = (c.strip_kb + kRows - 1) / kRows * kRows;
+        tiles_ = scratch(0, int64_t(P) * P * strip_ * in_row_);
+        products_ = scratch(1, int64_t(P) * P * strip_ * out_row_);
+    }
+
+    void run(int first, int last) {
+        if (c.taps)
+            filtered(first, last);
+        else
+            strips(first, last, [this](int row, int column, int channel, const Vec* y) { place(row, column, channel, y); });
+    }
+
+  private:
+    static int64_t offset(int64_t sample, int64_t y, int64_t x, int64_t channels) { return sample * y * x * channels; }
+
+    template <class Put> void strips(int first, int last, const Put& put) {
+        int end = last * across_;
+        for (int at = first * across_; at < end; at += strip_) {
+            int count = std::min(strip_, end - at);
+            for (int t = 0; t < count; t++) enter((at + t) / across_, (at + t) % across_, t);
+            multiply_all(count);
+            for (int t = 0; t < count; t++)
+                for (int channel = 0; channel < channels_; channel += kLanes) {
+                    Vec y[O * O];
+                    leave(t, channel, y);
+                    put((at + t) / across_, (at + t) % across_, channel, y);
+                }
+        }
+    }
+
+    // Takes the window of a tile, times the scale of each channel, through B in both directions.
+    void enter(int row, int column, int t) {
+        int top = row * F::kStep - c.padding, left = column * F::kStep - c.padding;
+        bool inside = top >= 0 && left >= 0 && top + W <= c.in_y && left + W <= c.in_x;
+        const float* scale = c.in_scale ? c.in_scale + int64_t(sample_) * c.in_channels : nullptr;
+        float* to = tiles_ + int64_t(t) * in_row_;
+        int64_t step = int64_t(strip_) * in_row_;
+        for (int channel = 0; channel < c.in_channels; channel += kLanes) {
+            const Number* from = input_ + (int64_t(top) * c.in_x + left) * c.in_channels + channel;
+            Vec s = scale ? load(scale + channel) : all(1);
+            Vec half[P][W];
+            for (int x = 0; x < W; x++) {
+                Vec in[W], out[P];
+                for (int y = 0; y < W; y++) {
+                    bool there = inside || (unsigned(top + y) < unsigned(c.in_y) && unsigned(left + x) < unsigned(c.in_x));
+                    in[y] = there ? load(from + (int64_t(y) * c.in_x + x) * c.in_channels) : Vec{};
+                    if (scale) in[y] *= s;
+                }
+                F::in(in, out);
+                for (int y = 0; y < P; y++) half[y][x] = out[y];
+            }
+            for (int y = 0; y < P; y++) {
+                Vec out[P];
+                F::in(half[y], out);
+                for (int x = 0; x < P; x++) store(to + (y * P + x) * step + channel, out[x]);
+            }
+        }
+    }
+
+    void multiply_all(int count) {
+        int64_t panel = int64_t(c.in_channels) * kLanes;
+        for (int product = 0; product < P * P; product++) {
+            const float* w = c.weight + (int64_t(product) * c.out_channels + from_) * c.in_channels;
+            const float* in = tiles_ + int64_t(product) * strip_ * in_row_;
+            float* out = products_ + int64_t(product) * strip_ * out_row_;
+            int channel = 0;
+            for (; channel + 2 * kLanes <= channels_; channel += 2 * kLanes)
+                for (int t = 0; t < count; t += kRows)
+                    multiply<kRows, 2>(in + t * in_row_, in_row_, w + int64_t(channel) * c.in_channels, panel,
+                                       out + t * out_row_ + channel, out_row_, c.in_channels);
+            for (; channel < channels_; channel += kLanes)
+                for (int t = 0; t < count; t += kRows)
+                    multiply<kRows, 1>(in + t * in_row_, in_row_, w + int64_t(channel) * c.in_channels, panel,
+                                       out + t * out_row_ + channel, out_row_, c.in_channels);
+        }
+    }
+
+    // Takes the products of a tile through A in both directions.
+    void leave(int t, int channel, Vec* y) {
+        const float* from = products_ + int64_t(t) * out_row_ + channel;
+        int64_t step = int64_t(strip_) * out_row_;
+        Vec half[O][P];
+        for (int x = 0; x < P; x++) {
+            Vec in[P], out[O];
+            for (int k = 0; k < P; k++) in[k] = load(from + (k * P + x) * step);
+            F::out(in, out);
+            for (int k = 0; k < O; k++) half[k][x] = out[k];
+        }
+        for (int k = 0; k < O; k++) F::out(half[k], y + k * O);
+    }
+
+    // Writes a tile, as far as it lies in the picture, behind what follows the convolution.
+    void place(int row, int column, int channel, const Vec* y) {
+        Tail tail(c, sample_, from_ + channel);
+        int bottom = std::min(O, c.out_y - row * O), right = std::min(O, c.out_x - column * O);
+        for (int i = 0; i < bottom; i++) {
+            int64_t at = int64_t(row * O + i) * c.out_x + column * O;
+            const float* noise = noise_at(at);
+            Number* to = output_ + at * c.out_channels + from_ + channel;
+            for (int j = 0; j < right; j++) store(to + int64_t(j) * c.out_channels, tail(y[i * O + j], noise ? noise[j] : 0));
+        }
+    }
+
+    const float* noise_at(int64_t pixel) const {
+        return c.noise ? c.noise + sample_ * c.noise_stride + pixel : nullptr;
+    }
+
+    // The rows 8 first - 2 .. 8 last - 3 of the picture that the low-pass makes of the tiles, 4 taps in both directions.
+    void filtered(int first, int last) {
+        int group = std::max(1, strip_ / across_), width = across_ * O + 1;  // a column of zeros on the left
+        int64_t line = int64_t(width) * channels_;
+        float* lines = scratch(2, (3 + int64_t(group) * O) * line);  // three lines of the group above, then this one's
+        std::fill(lines, lines + 3 * line, 0.0f);
+        for (int y = 0; y < 3 + group * O; y++) std::fill(lines + y * line, lines + y * line + channels_, 0.0f);
+        auto keep = [&](int top) {
+            return [this, top, line, lines](int row, int column, int channel, const Vec* y) {
+                float* to = lines + (3 + (row - top) * O) * line + int64_t(column * O + 1) * channels_ + channel;
+                for (int i = 0; i < O; i++)
+                    for (int j = 0; j < O; j++) store(to + i * line + int64_t(j) * channels_, y[i * O + j]);
+            };
+        };
+        if (first > 0) {
+            strips(first - 1, first, keep(first - 1));
+            memcpy(lines, lines + O * line, 3 * line * sizeof(float));
+        }
+        for (int top = first; top < last; top += group) {
+            int bottom = std::min(last, top + group);
+            strips(top, bottom, keep(top));
+            int end = std::min(bottom * O - 2, c.out_y);
+            for (int y = std::max(top * O - 2, 0); y < end; y++) filter_line(lines + (y - top * O + 2) * line, line, y);
+            memcpy(lines, lines + (bottom - top) * O * line, 3 * line * sizeof(float));
+        }
+    }
+
+    void filter_line(const float* lines, int64_t line, int y) {
+        float* across = scratch(3, line);
+        Vec t[4];
+        for (int k = 0; k < 4; k++) t[k] = all(c.taps[k]);
+        for (int64_t i = 0; i < int64_t(c.out_x + 3) * channels_; i += kLanes)
+            store(across + i, (t[0] * load(lines + i) + t[1] * load(lines + line + i)) +
+                                  (t[2] * load(lines + 2 * line + i) + t[3] * load(lines + 3 * line + i)));
+        int64_t pixel = int64_t(y) * c.out_x;
+        const float* noise = noise_at(pixel);
+        Number* to = output_ + pixel * c.out_channels + from_;
+        for (int channel = 0; channel < channels_; channel += kLanes) {
+            Tail tail(c, sample_, from_ + channel);
+            const float* from = across + channel;
+            for (int x = 0; x < c.out_x; x++, from += channels_) {
+                Vec sum = (t[0] * load(from) + t[1] * load(from + channels_)) +
+                          (t[2] * load(from + 2 * channels_) + t[3] * load(from + 3 * channels_));
+                store(to + int64_t(x) * c.out_channels + channel, tail(sum, noise ? noise[x] : 0));
+            }
+        }
+    }
+
+    const WinogradCall& c;
+    const int sample_, from_, channels_, across_;
+    const int64_t in_row_, out_row_;
+    const Number* input_;
+    Number* output_;
+    int strip_;
+    float *tiles_, *products_;
+};
+
+template <class F, class Number> void convolve(const WinogradCall& c) {
+    int rows = c.taps ? (c.out_y / 2 + 4) / 4 : (c.out_y + F::kOutputs - 1) / F::kOutputs;
+    int parts = (c.threads + c.batch - 1) / c.batch, bands = 1, groups = 1;  // of one sample
+    if (rows >= 16 * parts || c.out_channels < 2 * kLanes * parts)
+        bands = std::min(rows, parts);
+    else
+        groups = parts;
+    int panels = (c.out_channels + 2 * kLanes - 1) / (2 * kLanes);
+    Pool::here().run(int64_t(c.batch) * bands * groups, c.threads, [&](int64_t job) {
+        int sample = int(job / (bands * groups)), band = int(job / groups % bands), group = int(job % groups);
+        int from = panels * group / groups * 2 * kLanes, to = std::min(panels * (group + 1) / groups * 2 * kLanes, c.out_channels);
+        if (to > from) Work<F, Number>(c, sample, from, to).run(rows * band / bands, rows * (band + 1) / bands);
+    });
+}
+
+template <class F> void convolve(const WinogradCall& c) {
+    if (c.kind == kBFloat16)
+        convolve<F, BFloat16>(c);
+    else
+        convolve<F, float>(c);
+}
+
+// weights [out, in, 3, 3] by strides -> [products][out / lanes][in][lanes]
+template <class F> void transform(const float* w, int64_t out_stride, int64_t in_stride, bool flip, int out, int in, float* to) {
+    constexpr int P = F::kProducts;
+    for (int o = 0; o < out; o++)
+        for (int i = 0; i < in; i++) {
+            const float* from = w + o * out_stride + i * in_stride;
+            double half[P][3];
+            for (int y = 0; y < P; y++)
+                for (int x = 0; x < 3; x++) {
+                    half[y][x] = 0;
+                    for (int k = 0; k < 3; k++) half[y][x] += F::weight(y, k) * from[flip ? 8 - (3 * k + x) : 3 * k + x];
+                }
+            for (int y = 0; y < P; y++)
+                for (int x = 0; x < P; x++) {
+                    double sum = 0;
+                    for (int k = 0; k < 3; k++) sum += F::weight(x, k) * half[y][k];
+                    int64_t panel = (int64_t(y * P + x) * (out / kLanes) + o / kLanes) * in + i;
+                    to[panel * kLanes + o % kLanes] = float(sum);
+                }
+        }
+}
+
+}  // namespace
+
+extern "C" {
+
+int v2s_simd_lanes() { return kLanes; }
+size_t v2s_sizeof_winograd() { return sizeof(WinogradCall); }
+
+const char* v2s_winograd(const WinogradCall* call, void*) {
+    if (call->form == kSame) convolve<Same>(*call);
+    if (call->form == kUp) convolve<Up>(*call);
+    if (call->form == kDown) convolve<Down>(*call);
+    return nullptr;
+}
+
+int v2s_winograd_products(int form) { return form == kSame ? Same::kProducts * Same::kProducts : Up::kProducts * Up::kProducts; }
+
+void v2s_winograd_weight(const float* w, int64_t out_stride, int64_t in_stride, int flip, int out, int in, int form, float* to) {
+    if (form == kSame) transform<Same>(w, out_stride, in_stride, flip, out, in, to);
+    if (form == kUp) transform<Up>(w, out_stride, in_stride, flip, out, in, to);
+    if (form == kDown) transform<Down>(w, out_stride, in_stride, flip, out, in, to);
+}
+}
