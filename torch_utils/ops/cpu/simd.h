@@ -6,6 +6,9 @@
 #include <cstring>
 #include <functional>
 #include <mutex>
+#include <new>
+#include <stdlib.h>
+#include <sys/mman.h>
 #include <thread>
 #include <unistd.h>
 #include <vector>
@@ -122,16 +125,29 @@ class Pool {
     int helpers_ = 0, pending_ = 0;
 };
 
-// Memory of this thread that lasts from call to call, aligned to cache lines; slot: who uses it.
+// Memory of this thread that lasts from call to call, aligned, in large pages where the system has them; slot: whose.
 inline float* scratch(int slot, size_t floats) {
-    constexpr size_t kAlign = 64 / sizeof(float);
-    thread_local std::vector<float> held[4];
-    if (held[slot].size() < floats + kAlign) {
-        std::vector<float>().swap(held[slot]);
-        held[slot].resize(floats + kAlign);
+    struct Held {
+        void* at = nullptr;
+        size_t bytes = 0;
+        ~Held() { free(at); }
+    };
+    thread_local Held held[4];
+    Held& mine = held[slot];
+    size_t bytes = floats * sizeof(float);
+    if (mine.bytes < bytes) {
+        constexpr size_t kPage = size_t(2) << 20;
+        bytes = (bytes + kPage - 1) / kPage * kPage;
+        free(mine.at);
+        mine = {};
+        if (posix_memalign(&mine.at, kPage, bytes) != 0) throw std::bad_alloc();
+        mine.bytes = bytes;
+#ifdef MADV_HUGEPAGE
+        madvise(mine.at, bytes, MADV_HUGEPAGE);
+#endif
+        memset(mine.at, 0, bytes);
     }
-    auto at = reinterpret_cast<uintptr_t>(held[slot].data());
-    return reinterpret_cast<float*>((at + 63) & ~uintptr_t(63));
+    return static_cast<float*>(mine.at);
 }
 
 }  // namespace v2s

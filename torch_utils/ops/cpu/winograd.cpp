@@ -118,7 +118,7 @@ struct WinogradCall {
     void* output;            // [batch, out_y, out_x, out_channels] of kind
     int64_t noise_stride;
     double alpha, clamp;  // slope of the leaky rectifier (1: none); largest magnitude (negative: none)
-    int32_t batch, in_y, in_x, out_y, out_x, in_channels, out_channels, form, padding, kind, threads, strip_kb;
+    int32_t batch, in_y, in_x, out_y, out_x, in_channels, out_channels, form, padding, kind, threads;
 };
 
 namespace {
@@ -166,8 +166,8 @@ template <class F, class Number> class Work {
           across_((c.taps ? c.out_x / 2 + 4 : c.out_x + O - 1) / (c.taps ? 4 : O)), in_row_(c.in_channels + kPad),
           out_row_(channels_ + kPad), input_(static_cast<const Number*>(c.input) + offset(sample, c.in_y, c.in_x, c.in_channels)),
           output_(static_cast<Number*>(c.output) + offset(sample, c.out_y, c.out_x, c.out_channels)) {
-        int64_t bytes = 0; (void)bytes;
-        strip_ = (c.strip_kb + kRows - 1) / kRows * kRows;
+        int64_t weights = int64_t(P) * P * c.in_channels * c.out_channels * sizeof(float);
+        strip_ = int(std::clamp<int64_t>(weights >> 18, 16, 128)) / kRows * kRows;  // each strip reads all weights
         tiles_ = scratch(0, int64_t(P) * P * strip_ * in_row_);
         products_ = scratch(1, int64_t(P) * P * strip_ * out_row_);
     }
@@ -176,7 +176,9 @@ template <class F, class Number> class Work {
         if (c.taps)
             filtered(first, last);
         else
-            strips(first, last, [this](int row, int column, int channel, const Vec* y) { place(row, column, channel, y); });
+            strips(first, last, [this](int row, int column, int channel, const Vec* y) {
+                place(row * O, column * O, channel, y);
+            });
     }
 
   private:
@@ -258,67 +260,59 @@ template <class F, class Number> class Work {
         for (int k = 0; k < O; k++) F::out(half[k], y + k * O);
     }
 
-    // Writes a tile, as far as it lies in the picture, behind what follows the convolution.
-    void place(int row, int column, int channel, const Vec* y) {
+    // Writes a tile whose first sample is (top, left), as far as it lies in the picture, behind what follows.
+    void place(int top, int left, int channel, const Vec* y) {
         Tail tail(c, sample_, from_ + channel);
-        int bottom = std::min(O, c.out_y - row * O), right = std::min(O, c.out_x - column * O);
-        for (int i = 0; i < bottom; i++) {
-            int64_t at = int64_t(row * O + i) * c.out_x + column * O;
-            const float* noise = noise_at(at);
+        int bottom = std::min(O, c.out_y - top), right = std::min(O, c.out_x - left), start = std::max(0, -left);
+        for (int i = std::max(0, -top); i < bottom; i++) {
+            int64_t at = int64_t(top + i) * c.out_x + left;
+            const float* noise = c.noise ? c.noise + sample_ * c.noise_stride + at : nullptr;
             Number* to = output_ + at * c.out_channels + from_ + channel;
-            for (int j = 0; j < right; j++) store(to + int64_t(j) * c.out_channels, tail(y[i * O + j], noise ? noise[j] : 0));
+            for (int j = start; j < right; j++)
+                store(to + int64_t(j) * c.out_channels, tail(y[i * O + j], noise ? noise[j] : 0));
         }
     }
 
-    const float* noise_at(int64_t pixel) const {
-        return c.noise ? c.noise + sample_ * c.noise_stride + pixel : nullptr;
-    }
-
-    // The rows 8 first - 2 .. 8 last - 3 of the picture that the low-pass makes of the tiles, 4 taps in both directions.
+    // Form up with the low-pass behind it: the tile gives, of each line, 8 samples behind the 3 that its neighbour left.
     void filtered(int first, int last) {
-        int group = std::max(1, strip_ / across_), width = across_ * O + 1;  // a column of zeros on the left
-        int64_t line = int64_t(width) * channels_;
-        float* lines = scratch(2, (3 + int64_t(group) * O) * line);  // three lines of the group above, then this one's
-        std::fill(lines, lines + 3 * line, 0.0f);
-        for (int y = 0; y < 3 + group * O; y++) std::fill(lines + y * line, lines + y * line + channels_, 0.0f);
-        auto keep = [&](int top) {
-            return [this, top, line, lines](int row, int column, int channel, const Vec* y) {
-                float* to = lines + (3 + (row - top) * O) * line + int64_t(column * O + 1) * channels_ + channel;
-                for (int i = 0; i < O; i++)
-                    for (int j = 0; j < O; j++) store(to + i * line + int64_t(j) * channels_, y[i * O + j]);
-            };
-        };
-        if (first > 0) {
-            strips(first - 1, first, keep(first - 1));
-            memcpy(lines, lines + O * line, 3 * line * sizeof(float));
-        }
-        for (int top = first; top < last; top += group) {
-            int bottom = std::min(last, top + group);
-            strips(top, bottom, keep(top));
-            int end = std::min(bottom * O - 2, c.out_y);
-            for (int y = std::max(top * O - 2, 0); y < end; y++) filter_line(lines + (y - top * O + 2) * line, line, y);
-            memcpy(lines, lines + (bottom - top) * O * line, 3 * line * sizeof(float));
+        int64_t line = int64_t(across_) * O * channels_;
+        rows_above_ = scratch(2, 3 * line + int64_t(channels_) * 3 * O);
+        columns_before_ = rows_above_ + 3 * line;
+        std::fill(rows_above_, columns_before_, 0.0f);
+        if (first > 0)
+            strips(first - 1, first, [this](int, int column, int channel, Vec* y) { filter_rows(column, channel, y); });
+        strips(first, last, [this](int row, int column, int channel, Vec* y) {
+            filter_rows(column, channel, y);
+            filter_columns(column, channel, y);
+            place(row * O - 2, column * O - 2, channel, y);
+        });
+    }
+
+    // y [8][8] -> the sums over four rows, the last of which are the tile's own; keeps what the tile below needs.
+    void filter_rows(int column, int channel, Vec* y) {
+        Vec t[4] = {all(c.taps[0]), all(c.taps[1]), all(c.taps[2]), all(c.taps[3])};
+        for (int j = 0; j < O; j++) {
+            float* above = rows_above_ + (int64_t(column * O + j) * channels_ + channel) * 3;
+            Vec line[3 + O];
+            for (int i = 0; i < 3; i++) line[i] = load(above + i * kLanes);
+            for (int i = 0; i < O; i++) line[3 + i] = y[i * O + j];
+            for (int i = 0; i < 3; i++) store(above + i * kLanes, line[O + i]);
+            for (int i = 0; i < O; i++)
+                y[i * O + j] = (t[0] * line[i] + t[1] * line[i + 1]) + (t[2] * line[i + 2] + t[3] * line[i + 3]);
         }
     }
 
-    void filter_line(const float* lines, int64_t line, int y) {
-        float* across = scratch(3, line);
-        Vec t[4];
-        for (int k = 0; k < 4; k++) t[k] = all(c.taps[k]);
-        for (int64_t i = 0; i < int64_t(c.out_x + 3) * channels_; i += kLanes)
-            store(across + i, (t[0] * load(lines + i) + t[1] * load(lines + line + i)) +
-                                  (t[2] * load(lines + 2 * line + i) + t[3] * load(lines + 3 * line + i)));
-        int64_t pixel = int64_t(y) * c.out_x;
-        const float* noise = noise_at(pixel);
-        Number* to = output_ + pixel * c.out_channels + from_;
-        for (int channel = 0; channel < channels_; channel += kLanes) {
-            Tail tail(c, sample_, from_ + channel);
-            const float* from = across + channel;
-            for (int x = 0; x < c.out_x; x++, from += channels_) {
-                Vec sum = (t[0] * load(from) + t[1] * load(from + channels_)) +
-                          (t[2] * load(from + 2 * channels_) + t[3] * load(from + 3 * channels_));
-                store(to + int64_t(x) * c.out_channels + channel, tail(sum, noise ? noise[x] : 0));
-            }
+    // The same along the lines; the first tile of a line has zeros before it.
+    void filter_columns(int column, int channel, Vec* y) {
+        Vec t[4] = {all(c.taps[0]), all(c.taps[1]), all(c.taps[2]), all(c.taps[3])};
+        float* before = columns_before_ + int64_t(channel) * 3 * O;
+        for (int i = 0; i < O; i++) {
+            Vec line[3 + O];
+            for (int j = 0; j < 3; j++) line[j] = column ? load(before + (i * 3 + j) * kLanes) : Vec{};
+            for (int j = 0; j < O; j++) line[3 + j] = y[i * O + j];
+            for (int j = 0; j < 3; j++) store(before + (i * 3 + j) * kLanes, line[O + j]);
+            for (int j = 0; j < O; j++)
+                y[i * O + j] = (t[0] * line[j] + t[1] * line[j + 1]) + (t[2] * line[j + 2] + t[3] * line[j + 3]);
         }
     }
 
@@ -328,7 +322,7 @@ template <class F, class Number> class Work {
     const Number* input_;
     Number* output_;
     int strip_;
-    float *tiles_, *products_;
+    float *tiles_, *products_, *rows_above_ = nullptr, *columns_before_ = nullptr;
 };
 
 template <class F, class Number> void convolve(const WinogradCall& c) {
