@@ -20,6 +20,8 @@ _FULL_PRECISION_UP_TO = 32  # pixels: smaller blocks are cheap, and errors made 
 _WHOLE_BATCH_BELOW = 1 << 20  # activations of a sample; larger blocks draw one picture at a time, in less memory
 _WEIGHTS_PER_ACTIVATION = 4  # modulating one weight costs about as much as scaling four activations
 _WINOGRAD_CHANNELS, _WINOGRAD_SIDE = 128, 32  # fewer channels or pixels: the direct convolution is faster
+
+
 _TILED_PIXELS = {False: 16**2, True: 48**2}  # of plain and up-sampling layers, from where on the vector kernels win
 
 
@@ -260,10 +262,10 @@ def _tiled(layer, dtype):
         return None, None
     if layer.up > 1 and (taps := _separate(_correlation_kernel(layer.resample_filter))) is None:
         return None, None
-    weight = layer.weight.detach()
+    weight, side, bf16 = layer.weight.detach(), min(layer.shape), dtype == torch.bfloat16
     if layer.up == 1:
-        return tiled_conv.weight_for(weight, "same"), None
-    return tiled_conv.weight_for(weight.transpose(0, 1), "up", adjoint=True), taps
+        return tiled_conv.weight_for(weight, "same", side=side, bf16=bf16 and min(weight.shape[:2]) >= 64), None
+    return tiled_conv.weight_for(weight.transpose(0, 1), "up", adjoint=True, bf16=bf16), taps
 
 
 def _slope(activation):

@@ -12,6 +12,9 @@
 #include <thread>
 #include <unistd.h>
 #include <vector>
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 
 namespace v2s {
 
@@ -46,10 +49,30 @@ inline Vec load(const BFloat16* from) {
 inline void store(float* to, Vec v) { memcpy(to, &v, sizeof v); }
 
 inline void store(BFloat16* to, Vec v) {  // rounds to the nearest, ties to even; what is not a number stays one
+#ifdef __AVX512BF16__
+    __m256bh h = _mm512_cvtneps_pbh((__m512)v);
+    memcpy(to, &h, sizeof h);
+#else
     Bits b = (Bits)v;
     Bits rounded = (b + 0x7fff + ((b >> 16) & 1)) >> 16;
     Half h = __builtin_convertvector(v == v ? rounded : (b >> 16) | 0x40, Half);
     memcpy(to, &h, sizeof h);
+#endif
+}
+
+inline float widen(BFloat16 x) {
+    uint32_t bits = uint32_t(x.bits) << 16;
+    float wide;
+    memcpy(&wide, &bits, sizeof wide);
+    return wide;
+}
+
+inline void put(float* to, float x) { *to = x; }
+
+inline void put(BFloat16* to, float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    to->bits = uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
 inline Vec all(float x) { return x - Vec{}; }
