@@ -30,7 +30,7 @@ MODES = ("auto", "ref", "native")
 BUILD_SECONDS = 900  # a build that takes longer hangs
 SOURCES = Path(__file__).parent
 _KERNELS = ("bias_act", "upfirdn2d", "fused")
-OPS = {"cpu": _KERNELS, "cuda": _KERNELS, "simd": ("cpu/winograd",)}
+OPS = {"cpu": _KERNELS, "cuda": _KERNELS, "simd": ("cpu/winograd", "cpu/to_rgb")}
 _SHARED = ("launch.h", *(op + suffix for op in _KERNELS for suffix in (".h", ".cpp", ".cu")))  # a .cu has its .cpp
 FILES = {"cpu": _SHARED, "cuda": _SHARED,
          "simd": ("cpu/simd.h", "cpu/winograd_tiles.h", *(f"{op}.cpp" for op in OPS["simd"]))}
