@@ -80,9 +80,11 @@ def test_equal_to_the_reference(monkeypatch, form, variant, noise_mode, n):
         assert (other - came).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("in_lines", [False, True])
 @pytest.mark.parametrize("noise_mode", ["const", "random"])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_vector_kernels_equal_the_reference(monkeypatch, variant, noise_mode):
+def test_the_vector_kernels_equal_the_reference(monkeypatch, variant, noise_mode, in_lines):
+    monkeypatch.setattr(fast_stylegan2, "_IN_LINES", 0 if in_lines else 1 << 40)
     monkeypatch.setattr(fast_stylegan2, "_WORTH_A_BUILD", 0)
     monkeypatch.setattr(fast_stylegan2, "_TILED_SIDE", 0)
     monkeypatch.setattr(fast_stylegan2, "_TILED_SIDE_UP", {torch.float32: 0})

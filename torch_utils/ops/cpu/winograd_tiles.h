@@ -12,6 +12,7 @@ namespace v2s {
 // Four outputs of three taps, at 0, 1, -1, 2, -2 and infinity.
 struct Same4 {  // y[i] = sum w[k] x[i + k]
     using Cell = float;
+    static constexpr bool kUp = false;
     static constexpr int kWindow = 6, kProducts = 6, kOutputs = 4, kStep = 4;
     V2S_INLINE static void in(const Vec* x, Vec* y) {
         Vec even = x[4] - 4.0f * x[2], odd = x[3] - 4.0f * x[1], rest = x[4] - x[2], slope = 2.0f * (x[3] - x[1]);
@@ -43,6 +44,7 @@ struct Same4 {  // y[i] = sum w[k] x[i + k]
 // Six outputs of three taps, at 0, 1, -1, 2, -2, 1/2, -1/2 and infinity.
 struct Same6 {
     using Cell = float;
+    static constexpr bool kUp = false;
     static constexpr int kWindow = 8, kProducts = 8, kOutputs = 6, kStep = 6;
     V2S_INLINE static void in(const Vec* x, Vec* y) {
         y[0] = (x[6] - x[0]) + 5.25f * (x[2] - x[4]);
@@ -83,6 +85,7 @@ struct Same6 {
 // Four outputs of three taps, at 0, 1, -1, 1/2, -2 and infinity, which bfloat16 bears better than those of Same4.
 struct Same4Half {
     using Cell = BFloat16;
+    static constexpr bool kUp = false;
     static constexpr int kWindow = 6, kProducts = 6, kOutputs = 4, kStep = 4;
     V2S_INLINE static void in(const Vec* x, Vec* y) {
         y[0] = (x[0] + x[4]) + 1.5f * (x[3] - x[1]) - 2.0f * x[2];
@@ -136,6 +139,7 @@ inline double two_weight(int row, int tap, int first) {
 
 struct Up4 {  // y[2 i] = w[2] x[i] + w[0] x[i + 1], y[2 i + 1] = w[1] x[i + 1]
     using Cell = float;
+    static constexpr bool kUp = true;
     static constexpr int kWindow = 5, kProducts = 9, kOutputs = 8, kStep = 4;
     V2S_INLINE static void in(const Vec* x, Vec* y) {
         two_in(x[0], x[1], x[2], x[3], x[4], y);
@@ -151,6 +155,7 @@ struct Up4 {  // y[2 i] = w[2] x[i] + w[0] x[i + 1], y[2 i + 1] = w[1] x[i + 1]
 
 struct Down4 {  // y[i] = sum w[k] x[2 i + k]
     using Cell = float;
+    static constexpr bool kUp = false;
     static constexpr int kWindow = 9, kProducts = 9, kOutputs = 4, kStep = 8;
     V2S_INLINE static void in(const Vec* x, Vec* y) {
         two_in(x[0], x[2], x[4], x[6], x[8], y);
@@ -165,6 +170,7 @@ struct Down4 {  // y[i] = sum w[k] x[2 i + k]
 
 struct Up3Half {  // Up4 with three outputs of two taps, at 0, 1, -1 and infinity, whose numbers do not grow
     using Cell = BFloat16;
+    static constexpr bool kUp = true;
     static constexpr int kWindow = 4, kProducts = 7, kOutputs = 6, kStep = 3;
     V2S_INLINE static void in(const Vec* x, Vec* y) {
         y[0] = x[2] - x[0];
