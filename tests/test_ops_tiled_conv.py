@@ -48,7 +48,7 @@ def prepared(w, form, **wishes):
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(FORMS), st.integers(1, 3), st.sampled_from([16, 32, 48]), st.sampled_from([16, 32, 80]),
-       st.integers(3, 40), st.integers(3, 40), st.booleans(), st.sampled_from([None, 1000]), st.integers(1, 3))
+       st.integers(3, 40), st.integers(3, 40), st.booleans(), st.sampled_from([None, 1000, 8]), st.integers(1, 3))
 def test_equal_to_the_library(form, n, num_in, num_out, height, width, filtered, side, threads):
     x, w = random(n, num_in, height, width), kernel(form, num_in, num_out)
     taps = TAPS if form == "up" and filtered else None
@@ -64,7 +64,7 @@ def test_equal_to_the_library(form, n, num_in, num_out, height, width, filtered,
     assert (came.double() - wanted).square().mean().sqrt() < 1e-5
 
 
-@pytest.mark.parametrize("side", [None, 1000])
+@pytest.mark.parametrize("side", [None, 1000, 8])
 @pytest.mark.parametrize("form", FORMS)
 def test_what_surrounds_the_convolution(form, side):
     n, num_in, num_out = 2, 32, 48
@@ -144,6 +144,13 @@ def test_what_does_not_suit_is_left_to_torch(monkeypatch):
     assert weight_for(torch.zeros(16, 16, 3, 3, device="meta"), "same") is None
     monkeypatch.setattr(build, "library", lambda name: None)
     assert tiled_conv.weight_for(torch.zeros(16, 16, 3, 3), "same") is None
+
+
+def test_small_tiles_have_no_block():
+    up, same = prepared(kernel("up", 16, 16), "up", side=8), prepared(kernel("same", 16, 16), "same", side=8)
+    rgb = torch.zeros(1, 3, 16), torch.zeros(3), None, TAPS, None
+    with pytest.raises(ValueError, match="line by line with weights for few tiles; allowed: sides above 32"):
+        draw_block(torch.zeros(1, 16, 4, 4), (up, After(TAPS)), (same, After()), rgb, keep=True)
 
 
 def test_bad_input_and_empty_batches():

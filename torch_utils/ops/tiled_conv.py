@@ -13,7 +13,8 @@ from torch_utils.ops import build
 from torch_utils.ops.native import KINDS, pointer
 
 FORMS = ("same", "up", "down")
-_KERNELS = {"same4": 0, "same6": 1, "up": 2, "down": 3, "same bf16": 4, "up bf16": 5}  # enum Form
+_KERNELS = {name: number for number, name in enumerate(  # enum Form
+    ("same4", "same6", "up4", "down4", "same bf16", "up bf16", "same2", "up2"))}
 
 
 class TiledWeight(NamedTuple):
@@ -52,7 +53,7 @@ def weight_for(w, form, *, adjoint=False, side=None, bf16=False):
 
     same: correlation with padding 1, stride 1. up: the transposed convolution of stride 2. down: correlation of stride
     2. adjoint: w is that of the map's adjoint, [I, O, 3, 3] (for "up" thus the weight as conv_transpose2d has it).
-    side: shorter side of the pictures that will come, for the choice of tiles. bf16: numbers are multiplied in bfloat16
+    side: shorter side of the results, for the choice of tiles. bf16: numbers are multiplied in bfloat16
     (sums in float32) where the processor can; results then deviate by 4e-3 of their size ("up") or 2e-2 ("same").
     """
     num_out, num_in = w.shape[1::-1] if adjoint else w.shape[:2]
@@ -73,7 +74,9 @@ def _kernel_of(form, side, bf16):
     if bf16 and form != "down":
         return _KERNELS[f"{form} bf16"]
     if form != "same":
-        return _KERNELS[form]
+        return _KERNELS["up2" if form == "up" and side and side <= 32 else f"{form}4"]
+    if side and side <= 8:
+        return _KERNELS["same2"]
     wasted = 1 if side is None else -(-side // 6) * 6 / side  # tiles of 6 reach beyond the edge
     return _KERNELS["same6" if side and (wasted * 8 / 6) ** 2 < 1.5**2 else "same4"]
 
@@ -129,6 +132,7 @@ def draw_block(x, up, same, rgb, *, keep):
 
     x [N, I, H, W]; up, same: (TiledWeight of form "up" or "same", After), the first with taps; rgb: (weight, bias,
     smaller, taps, clamp) as `to_rgb` has them; keep: y [N, O, 2 H, 2 W] is wanted, else it is None and takes no memory.
+    ValueError: weights made for sides of 32 or less.
     """
     x = x.contiguous(memory_format=torch.channels_last)
     size = tuple(2 * side for side in x.shape[2:])
@@ -140,7 +144,9 @@ def draw_block(x, up, same, rgb, *, keep):
         second.output = None
     picture = torch.empty(len(x), rgb[0].shape[1], *size)
     third, more = _rgb_call(None, (len(x), same[0].num_out, *size), x.dtype, *rgb, picture)
-    _library().v2s_block(ctypes.byref(_BlockCall(first, second, third)), None)
+    problem = _library().v2s_block(ctypes.byref(_BlockCall(first, second, third)), None)
+    if problem is not None:
+        raise ValueError(f"a block cannot be drawn line by line with {problem.decode()}; allowed: sides above 32")
     return y, picture
 
 
@@ -178,7 +184,8 @@ def _library():
     if library is not None and library.v2s_winograd_weight.argtypes is None:
         for name, struct in _CALLS.items():
             assert getattr(library, f"v2s_sizeof_{name}")() == ctypes.sizeof(struct), f"{name}: other fields in C"
-            getattr(library, f"v2s_{name}").argtypes = (ctypes.c_void_p, ctypes.c_void_p)
+            function = getattr(library, f"v2s_{name}")
+            function.restype, function.argtypes = ctypes.c_char_p, (ctypes.c_void_p, ctypes.c_void_p)
         library.v2s_winograd_weight.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, *[ctypes.c_int] * 4,
                                                 ctypes.c_void_p)
     return library

@@ -23,7 +23,7 @@ _WINOGRAD_CHANNELS, _WINOGRAD_SIDE = 128, 32  # fewer channels or pixels: the di
 _IN_LINES = 1 << 25  # activations of a layer: from there on its block is drawn line by line, in less memory
 _WORTH_A_BUILD = 5e9  # floating-point operations a picture; below, some seconds of a compiler do not come back
 _BF16_CHANNELS = 64  # fewer: a plain layer of the vector kernels is no faster in bfloat16, but less exact
-_TILED_SIDE, _TILED_SIDE_UP = 16, {torch.float32: 64, torch.bfloat16: 32}  # from where on the vector kernels win
+_TILED_SIDE = {False: 8, True: 16}  # of plain and up-sampling layers: from there on the vector kernels win
 
 
 class FastSynthesis:
@@ -148,19 +148,22 @@ class _Layer:
         self.squares, self.epsilon = weight.square().sum([2, 3]).t().contiguous(), layer.epsilon  # [I, O]
         self.bias = layer.bias.detach() * self.early
         self.tiled, self.taps = _tiled(layer, dtype) if tiles else (None, None)
-        weight = _laid(weight.transpose(0, 1) if self.up else weight).clone()
-        self.shared = None if self.tiled else weight.to(dtype)
-        self.kernel = _correlation_kernel(layer.resample_filter)
-        size = layer.weight.shape[0] * math.prod(layer.shape)
-        self.winograd = None
-        if dtype == torch.float32 and not self.tiled and _suits_winograd(layer):
-            self.winograd, self.shared = transform_weight(layer.weight.detach()), None
-        few = _WEIGHTS_PER_ACTIVATION * weight.numel() < size
-        self.modulates_weights = few and self.winograd is None and not self.tiled
-        self.weight = weight if self.modulates_weights else None  # float32, of which bfloat16 ones are made each time
         self.noise_const = None
         if hasattr(layer, "noise_strength"):
             self.noise_const = layer.noise_const.detach() * (layer.noise_strength * self.early)
+        if not self.tiled:
+            self._choose(layer, weight)
+
+    def _choose(self, layer, weight):
+        """Keep what the cheaper form in plain torch needs."""
+        weight = _laid(weight.transpose(0, 1) if self.up else weight).clone()
+        self.kernel = _correlation_kernel(layer.resample_filter)
+        self.shared, self.winograd = weight.to(self.dtype), None
+        if self.dtype == torch.float32 and _suits_winograd(layer):
+            self.winograd, self.shared = transform_weight(layer.weight.detach()), None
+        size = layer.weight.shape[0] * math.prod(layer.shape)
+        self.modulates_weights = self.winograd is None and _WEIGHTS_PER_ACTIVATION * weight.numel() < size
+        self.weight = weight if self.modulates_weights else None  # float32, of which bfloat16 ones are made each time
 
     def noise(self, source):
         """Return this layer's noise times its strength and gain, [H, W] or [N, 1, H, W], or None."""
@@ -293,8 +296,8 @@ def _worth_tiles(synthesis):
 
 def _tiled(layer, dtype):
     """Return a layer's (TiledWeight, taps of its low-pass or None), or (None, None) where plain torch is faster."""
-    taps, least = None, _TILED_SIDE_UP[dtype] if layer.up > 1 else _TILED_SIDE
-    if math.prod(layer.shape) < least**2 or _slope(layer.activation) is None:
+    taps = None
+    if math.prod(layer.shape) < _TILED_SIDE[layer.up > 1] ** 2 or _slope(layer.activation) is None:
         return None, None
     if layer.up > 1 and (taps := _separate(_correlation_kernel(layer.resample_filter))) is None:
         return None, None
@@ -302,7 +305,7 @@ def _tiled(layer, dtype):
     if layer.up == 1:
         bf16 = bf16 and min(weight.shape[:2]) >= _BF16_CHANNELS
         return tiled_conv.weight_for(weight, "same", side=min(layer.shape), bf16=bf16), None
-    return tiled_conv.weight_for(weight.transpose(0, 1), "up", adjoint=True, bf16=bf16), taps
+    return tiled_conv.weight_for(weight.transpose(0, 1), "up", adjoint=True, side=min(layer.shape), bf16=bf16), taps
 
 
 def _slope(activation):

@@ -48,15 +48,16 @@ template <class A, class B, class Number> void draw(const BlockCall& c) {
     });
 }
 
-template <class Number> void draw(const BlockCall& c) {
+// Returns whether there is such a block: the forms for few tiles have none.
+template <class Number> bool draw(const BlockCall& c) {
     auto choose = [&](auto up) {
         using A = decltype(up);
-        if (c.same.form == kSame4) draw<A, Same4, Number>(c);
-        if (c.same.form == kSame6) draw<A, Same6, Number>(c);
-        if (c.same.form == kSame4Half) draw<A, Same4Half, Number>(c);
+        if (c.same.form == kSame4) return draw<A, Same4, Number>(c), true;
+        if (c.same.form == kSame6) return draw<A, Same6, Number>(c), true;
+        if (c.same.form == kSame4Half) return draw<A, Same4Half, Number>(c), true;
+        return false;
     };
-    if (c.up.form == kUp4) choose(Up4());
-    if (c.up.form == kUp3Half) choose(Up3Half());
+    return c.up.form == kUp4 ? choose(Up4()) : c.up.form == kUp3Half ? choose(Up3Half()) : false;
 }
 
 }  // namespace
@@ -66,10 +67,7 @@ extern "C" {
 size_t v2s_sizeof_block() { return sizeof(BlockCall); }
 
 const char* v2s_block(const BlockCall* call, void*) {
-    if (call->same.kind == kBFloat16)
-        draw<BFloat16>(*call);
-    else
-        draw<float>(*call);
-    return nullptr;
+    bool drawn = call->same.kind == kBFloat16 ? draw<BFloat16>(*call) : draw<float>(*call);
+    return drawn ? nullptr : "weights for few tiles";
 }
 }
