@@ -114,15 +114,15 @@ class Path:
 def columns(paths, architectures, basic, batches):
     """Returns the pytest parameters of a table: path, dtype, layout, batch, architecture.
 
-    Where a path is differentiated, the architectures beside the basic ones have contiguous weights and one batch.
+    The architectures beside the basic ones have contiguous weights, and where a path is differentiated one batch.
     """
     for path in paths:
         if path.obstacle():
             yield pytest.param(path, *[None] * 4, id=path.name, marks=pytest.mark.skip(reason=path.obstacle()))
             continue
         for dtype, layout, n, name in itertools.product(path.limits, LAYOUTS, batches, path.only or architectures):
-            few = name not in basic and path.limits[dtype].first is not None
-            if not few or (layout, n) == ("contiguous", batches[-1]):
+            one_batch = path.limits[dtype].first is not None
+            if name in basic or (layout == "contiguous" and (n == batches[-1] or not one_batch)):
                 yield pytest.param(path, dtype, layout, n, name,
                                    id=f"{path.name}-{str(dtype)[6:]}-{layout}-{n}-{name}")
 
