@@ -26,13 +26,14 @@ _EYES = ("nvidia", "clean", "legacy_tensorflow", "legacy_pytorch", "vgg", "class
 class Bench:
     """What was given to measure, opened once, and what was measured on the way, kept for the next metric."""
 
-    def __init__(self, *, model, network_path, fakes, data, settings, device, planned=()):
+    def __init__(self, *, model, network_path, fakes, data, settings, device):
         self.model, self.settings, self.device = model, settings, device
         self.dataset, self.data_path = sources.open_data(data)
         self.fakes_path = pathlib.Path(fakes) if fakes is not None else None
         self.network_name = network_path.name if network_path else None
         self.network_sha256 = sources.network_digest(model, network_path) if model is not None else None
-        self.cautions, self._kept, self._folders, self._planned = [], {}, set(), tuple(planned)
+        self.cautions, self._kept, self._folders = [], {}, set()
+        self.planned = ()  # the Looks of all metrics that will be measured
         self.access = Access(inception=settings.inception, vgg=settings.vgg, lpips=settings.lpips_weights,
                              download=settings.download, trust=settings.trust_weights)
 
@@ -112,7 +113,7 @@ class Bench:
                  "judge_sha256": judge.sha256, "resize": judge.resize}
         key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
         if (key, look.want) not in self._kept:
-            wants = {look.want, *(other.want for other in self._planned if self._same_pass(other, look))}
+            wants = {look.want, *(other.want for other in self.planned if self._same_pass(other, look))}
             wants = {want for want in wants if (key, want) not in self._kept}
             self._kept |= {(key, want): value for want, value in self._pass(key, look, judge, source, wants).items()}
         return self._kept[key, look.want]
