@@ -50,14 +50,17 @@ class Bench:
                 warn(f"Warning: {line}")
 
     def eye(self, name):
-        """Returns the judge behind a name of the table: with --judge drawn it is always the drawn one."""
+        """Returns the judge behind a name of the table: with --judge drawn it is always the drawn one.
+
+        ValueError when it trained the model, as its card tells, unless that is allowed; then a caution says so.
+        """
         if name not in _EYES:
             raise ValueError(f'no judge "{name}"; {", ".join(_EYES)} are known.')
         key = name if self.settings.judge == "inception" else "drawn classes" if name == "classes" else "drawn"
-        return self._once(("eye", key), lambda: self._open_eye(key))
+        return self._independent(self._once(("eye", key), lambda: self._open_eye(key)))
 
     def distance(self):
-        """Returns the judge of distances: LPIPS, or the drawn one."""
+        """Returns the judge of distances: LPIPS, or the drawn one; as `eye` refuses it when it trained the model."""
         def opened():
             from metrics.judges.drawn import DrawnDistance
             from metrics.judges.lpips import LpipsJudge
@@ -66,7 +69,7 @@ class Bench:
                 return DrawnDistance(device=self.device)
             return LpipsJudge(access=self.access, device=self.device)
 
-        return self._once("distance", opened)
+        return self._independent(self._once("distance", opened))
 
     def reals(self):
         """Returns the real side: Pictures."""
@@ -200,6 +203,15 @@ class Bench:
         if key == "classes":
             return InceptionClasses(access=self.access, device=self.device)
         return InceptionJudge(key, access=self.access, device=self.device)
+
+    def _independent(self, judge):
+        from training.voice_judges import check_independence
+        from training.voice_wishes import training_judge_allowed
+
+        for note in check_independence(self.model, judge.sha256, judge.name,
+                                       allow=training_judge_allowed(self.settings)):
+            self.caution(note)
+        return judge
 
     def _once(self, key, make):
         if key not in self._kept:

@@ -27,14 +27,17 @@ def check_independence(model, sha256, name, source=None, *, allow=False):
         return []
     if not allow:
         raise ValueError(f'the judge "{name}" trained this model (its card names sha256 {str(sha256)[:16]}...): the '
-                         "model learned to please it, so its numbers mean nothing. Give another recogniser, or "
+                         "model learned to please it, so its numbers mean nothing. Give another judge, or "
                          "--option allow-training-judge=1 to measure all the same and have the report say so.")
     return [f"NOT INDEPENDENT: the judge {name} trained this model; these numbers are too good."]
 
 
 def trained_by(card_source, sha256, source=None):
-    """Returns True when a card's source holds this sha256 anywhere, or exactly this source of a network."""
-    if sha256 and sha256 in json.dumps(card_source, default=str):
+    """Returns True when a card's source holds this sha256 anywhere, or exactly this source of a network.
+
+    A judge of several files has their sha256 with "+" between.
+    """
+    if sha256 and any(part in json.dumps(card_source, default=str) for part in sha256.split("+")):
         return True
     return bool(source) and _holds(card_source, json.loads(json.dumps(source)))
 

@@ -128,8 +128,8 @@ def _detector(name, model):
 def make_piece(folder, piece, settings, *, marker=None, refused=()):
     """Makes a piece of the journal in `folder`.
 
-    Each item becomes {root, row, size} or {root, path, person, reason, stage}; root is its number in the plan. `marker` is a
-    file that gets the number of each item before it is read; items whose numbers are `refused` are not.
+    Each item becomes {root, row, size} or {root, path, person, reason, stage}; root is its number in the plan. `marker`
+    is a file that gets the number of each item before it is read; items whose numbers are `refused` are not.
     """
     journal = Journal(folder)
     first, items = journal.items(piece)
