@@ -105,7 +105,7 @@ def _write(out, facts, wishes, results):
         temporary.write_text(f"{line}\n\n{table_of(results)}\n")
     from benchmarks.plots import write_plots
 
-    write_plots(results, out.with_suffix(""))
+    write_plots(results, out.with_suffix(""), facts)
 
 
 if __name__ == "__main__":

@@ -101,14 +101,19 @@ def test_contestants_take_turns():
     assert (result["ratio"], result["ours_range_s"], result["rounds"]) == (3.0, [1.0, 3.0], 3)
 
 
-def test_plots_of_cost(tmp_path):
+def test_plots_of_cost(tmp_path, monkeypatch):
     rows = [{"suite": "infer", "contestant": name, "resolution": r, "batch": 1, "ours_s": r * k, "reference_s": r,
              "reference": "published"} for name, k in (("fp32", 0.2), ("bf16", 0.1)) for r in (64, 128, 256)]
-    lines = plots._lines(rows, "infer", "resolution", "batch")
+    lines, batch = plots._lines(rows, "infer", "resolution", "batch")
+    assert batch == 1
     assert lines["bf16"] == [(64, 6400.0), (128, 12800.0), (256, 25600.0)] and lines["published"][0] == (64, 64000.0)
-    assert [path.name for path in plots.write_plots(rows, tmp_path / "run")] == ["run-resolution.png"]
+    facts, titles = {"cpu": "Abacus", "threads": 2, "torch": "2.0", "date": "2026-01-02"}, []
+    draw = plots._draw
+    monkeypatch.setattr(plots, "_draw", lambda *given: titles.append(given[-1]) or draw(*given))
+    assert [path.name for path in plots.write_plots(rows, tmp_path / "run", facts)] == ["run-resolution.png"]
+    assert titles == ["Drawing pictures of given codes, 1 at a time\nAbacus, 2 threads, PyTorch 2.0, 2026-01-02"]
     assert (tmp_path / "run-resolution.png").read_bytes()[:4] == b"\x89PNG"
-    assert plots.write_plots([], tmp_path / "run") == []
+    assert plots.write_plots([], tmp_path / "run", facts) == []
 
 
 def test_the_door(tmp_path, monkeypatch):
