@@ -1,7 +1,10 @@
 """The benchmark: contestants answer, rows and plots hold what was measured; the opponent is in test_equality.py."""
 
 import dataclasses
+import importlib.util
 import json
+import pathlib
+import re
 
 import pytest
 import torch
@@ -125,5 +128,31 @@ def test_the_door(tmp_path, monkeypatch):
     found = json.loads(path.read_text())
     assert [row["suite"] for row in found["results"]] == ["ops", "audio"] and found["rounds"] == 2
     assert "reference / ours" in (tmp_path / "out.md").read_text()
-    bad = CliRunner().invoke(benchmark.main, ["--suite", "speed"])
-    assert bad.exit_code == 2 and '"speed" is not known; allowed: start, infer' in bad.output
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    (["--suite=speed"], '"speed" is not known; allowed: start, infer'),
+    (["--suite=infer", "--against=tpu"], '"tpu" is not known; allowed: ref, onnxruntime'),
+    (["--suite=infer", "--against=openvino,ref"], "--against openvino needs openvino, not installed here: pip install"),
+    (["--suite=ops", "--against=compile"], "--against compile is an opponent of infer, and --suite is ops"),
+    (["--suite=ops", "--out=table.md"], '--out "table.md": give a file whose name ends in .json'),
+    (["--suite=ops", "--out={}/file/x.json"], "File exists|Not a directory"),
+    *(([f"--suite={name}", "--rounds=0"], "0 is not in the range") for name in benchmark.SUITES),
+    *(([f"--suite={name}", "--speed=3"], "No such option '--speed'") for name in benchmark.SUITES)])
+def test_bad_wishes_are_one_sentence_before_anything_is_measured(tmp_path, monkeypatch, options, message):
+    monkeypatch.setattr(benchmark, "results_of", lambda name, wishes: pytest.fail("measured"))
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec",
+                        lambda name, *more: None if name == "openvino" else find(name, *more))
+    (tmp_path / "file").write_text("in the way")
+    result = CliRunner().invoke(benchmark.main, [option.format(tmp_path) for option in options])
+    assert result.exit_code == 2 and re.search(message, " ".join(result.output.split())), result.output
+
+
+def test_every_option_and_suite_is_in_the_help():
+    text = " ".join(CliRunner().invoke(benchmark.main, ["--help"]).output.split())
+    assert all(option in text for parameter in benchmark.main.params for option in parameter.opts)
+    assert all(name in text for name in (*benchmark.RIVALS, *benchmark.SUITES))
+    for name in benchmark.SUITES:
+        path = pathlib.Path(benchmark.__file__).parent / "benchmarks" / "suites" / f"{name}.py"
+        assert f"def suite_{name}(" in path.read_text()
