@@ -2,6 +2,8 @@
 
 import functools
 
+import torch
+
 from dnnlib.settings import to_dict
 from metrics.judges.trait_probe import load_probe
 from torch_utils import distributed
@@ -59,6 +61,8 @@ def train_joint(settings, *, network, probe=None, data, outdir, desc, command=""
         check_groups(discriminator, settings, run)
         discriminator = with_classifier(discriminator, len(voices.people), seed=settings.seed).to(device)
         model.to(device)
+        for network in (model.generator, discriminator):  # as convolutions like their weights best
+            network.to(memory_format=torch.channels_last)
         weights = {**JOINT_TERMS, **settings.terms}
         check_weights(weights)
         folder.say("Objectives: " + ", ".join(f"{name} {weight:g}" for name, weight in weights.items()))
@@ -80,8 +84,6 @@ def _noisy(settings, waves, draw, batch):
 
 def fresh_discriminator(generator, settings):
     """Returns an untrained discriminator of the generator's resolution and widths, from the seed."""
-    import torch
-
     wanted = DiscriminatorSettings(img_resolution=generator.img_resolution, channels=generator.settings.channels,
                                    mbstd_group_size=settings.mbstd_group, freeze_layers=settings.freeze_d)
     with torch.random.fork_rng(devices=[]):
