@@ -29,11 +29,13 @@ from torch_utils.ops.toolchain import CannotBuild, find_ninja, find_toolchain
 MODES = ("auto", "ref", "native")
 BUILD_SECONDS = 900  # a build that takes longer hangs
 SOURCES = Path(__file__).parent
-OPS = {"cpu": ("bias_act", "upfirdn2d", "fused"), "cuda": ("bias_act", "upfirdn2d", "fused"), "simd": ("cpu/winograd",)}
+OPS = {"cpu": ("bias_act", "upfirdn2d", "fused"), "cuda": ("bias_act", "upfirdn2d", "fused"),
+       "simd": ("cpu/winograd", "cpu/front_end")}
 _SHARED = ("launch.h", *(op + suffix for op in OPS["cuda"] for suffix in (".h", ".cpp", ".cu")))  # a .cu has its .cpp
 FILES = {"cpu": _SHARED, "cuda": _SHARED, "simd": ("cpu/simd.h", *(f"{op}.cpp" for op in OPS["simd"]))}
 LIBRARY = "native.so"
 _loaded = {}  # library -> ctypes.CDLL, or None where plain torch runs
+_unbuilt = set()  # libraries that `built` missed
 
 
 def mode() -> str:
@@ -76,12 +78,16 @@ def prepare(device="cuda") -> bool:
 
 
 def built(name: str):
-    """Return `library(name)` where it is built already, else None; builds and says nothing."""
+    """Return `library(name)` where it is built already, else None; builds and says nothing, and looks only once."""
     if name not in _loaded:
+        if name in _unbuilt or mode() == "ref":
+            return None
         try:
-            if mode() == "ref" or not _verdict(folder_of(find_toolchain(name)))["ok"]:
-                return None
-        except (CannotBuild, TypeError):
+            found = _verdict(folder_of(find_toolchain(name))) or {"ok": False}
+        except CannotBuild:
+            found = {"ok": False}
+        if not found["ok"]:
+            _unbuilt.add(name)
             return None
     return library(name)
 
@@ -89,6 +95,7 @@ def built(name: str):
 def forget() -> None:
     """Ask V2S_OPS and the cache folder anew at the next call."""
     _loaded.clear()
+    _unbuilt.clear()
 
 
 def state(device_type: str) -> str:
