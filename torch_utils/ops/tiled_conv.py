@@ -40,8 +40,7 @@ def weight_for(w, form, *, adjoint=False, side=None, bf16=False):
     same: correlation with padding 1, stride 1. up: the transposed convolution of stride 2. down: correlation of stride
     2. adjoint: w is that of the map's adjoint, [I, O, 3, 3] (for "up" thus the weight as conv_transpose2d has it).
     side: shorter side of the pictures that will come, for the choice of tiles. bf16: numbers are multiplied in bfloat16
-    (sums in float32), where the processor can; their relative error is then 4e-3 for "up" and 2e-2 for "same" instead of
-    1e-6.
+    (sums in float32) where the processor can; results then deviate by 4e-3 of their size ("up") or 2e-2 ("same").
     """
     num_out, num_in = w.shape[1::-1] if adjoint else w.shape[:2]
     library = None if w.device.type != "cpu" or w.shape[2:] != (3, 3) else _library()
@@ -71,9 +70,9 @@ def convolve(x, weight, size, *, padding=0, taps=None, in_scale=None, out_scale=
     """Return [N, O, *size] channels-last in the dtype of x [N, I, H, W], float32 or bfloat16.
 
     y = low-pass(convolution(x * in_scale)) * out_scale + bias + noise, then leaky rectifier and clamp. padding: of form
-    "down". taps: 4, float32, of a separable low-pass with padding 1 behind form "up". in_scale [N, I], out_scale [N, O],
-    bias [O], noise [H', W'] or [N, 1, H', W'], all float32. slope: of the rectifier (1: none). The result does not
-    depend on the number of threads.
+    "down". taps: 4, float32, of a separable low-pass with padding 1 behind form "up". in_scale [N, I], out_scale
+    [N, O], bias [O], noise [H', W'] or [N, 1, H', W'], all float32. slope: of the rectifier (1: none). The result does
+    not depend on the number of threads. ValueError: other number types or another number of channels.
     """
     x = x.contiguous(memory_format=torch.channels_last)
     if x.dtype not in (torch.float32, torch.bfloat16) or x.shape[1] != weight.num_in:
