@@ -96,7 +96,7 @@ def _tables(s):
     tables["mel_count"] = np.array([last - first for first, last in stretches], np.int32)
     tables["mel_weights"] = np.concatenate([row[first:last] for row, (first, last) in zip(filters, stretches)])
     if s.kind == "mfcc":
-        tables["dct"] = filterbank.dct_matrix(s.num_mfcc, s.num_mels)[:, :(s.num_mels + 1) // 2]
+        tables["dct"] = filterbank.dct_matrix(s.num_mfcc, s.num_mels)
         tables["slope"] = filterbank.slope_weights(s.delta_width)
     single = ("mel_weights", "dct", "slope")
     return {name: np.ascontiguousarray(table, np.float32 if name in single else None) for name, table in tables.items()}

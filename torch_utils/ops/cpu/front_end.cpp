@@ -21,7 +21,7 @@ struct FrontEndCall {
     const double* turns;       // twiddles of all passes but the last: [length / radix, radix - 1, (cos, -sin)]
     const double* unmix;       // exp(-2 pi i k / n_fft), [n_fft / 2, (cos, -sin)]
     const float* mel_weights;  // of the bins of the first filter, the second ..
-    const float* dct;          // [num_mfcc, (num_mels + 1) / 2]: the other half is its mirror image
+    const float* dct;          // [num_mfcc, num_mels]
     const float* slope;        // [delta_width]
     const int32_t* radices;    // of all passes but the last, then 4
     const int32_t* places;     // [n_fft / 8]: where the last pass finds the points k, k + n_fft / 8 .. of the spectrum
@@ -37,6 +37,7 @@ namespace {
 using namespace v2s;
 
 constexpr int kHalf = kLanes / 2;  // frames of one FFT; a block is two
+constexpr int kLine = 16;          // floats in a line of the cache
 constexpr int kGap = 32;           // a gap behind so many points: steps of powers of two crowd the cache's sets
 
 typedef double Doubles __attribute__((vector_size(kHalf * 8)));
@@ -105,15 +106,19 @@ inline Point operator+(Point a, Point b) { return {a.re + b.re, a.im + b.im}; }
 inline Point operator-(Point a, Point b) { return {a.re - b.re, a.im - b.im}; }
 inline Point turned(Point a) { return {a.im, -a.re}; }  // by -i
 
-inline void transform(Point (&a)[4]) {
-    Point sum = a[0] + a[2], odd_sum = a[1] + a[3], rest = a[0] - a[2], odd_rest = turned(a[1] - a[3]);
+// Discrete Fourier transforms; the points from Filled on are 0.
+template <int Filled> inline void transform(Point (&a)[4]) {
+    Point sum = a[0], rest = a[0], odd_sum = a[1], odd_rest = a[1];
+    if constexpr (Filled > 2) sum = sum + a[2], rest = rest - a[2];
+    if constexpr (Filled > 3) odd_sum = odd_sum + a[3], odd_rest = odd_rest - a[3];
+    odd_rest = turned(odd_rest);
     a[0] = sum + odd_sum, a[1] = rest + odd_rest, a[2] = sum - odd_sum, a[3] = rest - odd_rest;
 }
 
-inline void transform(Point (&a)[8]) {
+template <int Filled> inline void transform(Point (&a)[8]) {
     Point even[4] = {a[0], a[2], a[4], a[6]}, odd[4] = {a[1], a[3], a[5], a[7]};
-    transform(even);
-    transform(odd);
+    transform<(Filled + 1) / 2>(even);
+    transform<Filled / 2>(odd);
     constexpr double kRoot = 0.70710678118654752440;  // of 1/2
     Point one = {odd[1].re + odd[1].im, odd[1].im - odd[1].re}, three = {odd[3].im - odd[3].re, -odd[3].re - odd[3].im};
     a[0] = even[0] + odd[0], a[4] = even[0] - odd[0];
@@ -147,14 +152,14 @@ class Blocks {
         points_ = reinterpret_cast<Point*>(memory);
         powers_ = memory + points;
         bands_ = powers_ + powers;
-        folded_ = bands_ + c.num_mels * kLanes;
+        differences_ = bands_ + c.num_mels * kLanes;
     }
 
     // Writes frames [first, first + count) of a clip to [rows, num_frames].
     void run(const float* clip, int64_t length, int64_t first, int count, float* output) {
         int num = int(std::min<int64_t>(length, c.frame));
-        int64_t ahead = (first + kLanes - 1) * c.hop + c.frame, end = std::min(ahead + kLanes * c.hop, length);
-        for (int64_t i = ahead; i < end; i += 64 / sizeof(float)) __builtin_prefetch(clip + i, 0, 2);  // of the next block
+        ahead_ = clip + std::min((first + kLanes - 1) * c.hop + c.frame, length);  // what the next block adds
+        end_ = clip + std::min((first + 2 * kLanes - 1) * c.hop + c.frame, length);
         for (int half = 0; half < 2 && half * kHalf < count; half++) {
             const float* frames[kHalf];
             Doubles before = {};
@@ -205,6 +210,7 @@ class Blocks {
 
     // The first pass, on samples as they come.
     template <int Radix> void enter(const float* const* frames, Doubles before, int num) {
+        constexpr int kFew = Radix * 3 / 4;
         int step = n_ / Radix, offsets[Radix];
         Doubles last[Radix] = {}, in[Radix][kHalf];
         for (int m = 0; m < Radix; m++) {
@@ -212,13 +218,24 @@ class Blocks {
             for (int i = 0; i < kHalf; i++)
                 last[m][i] = m == 0 ? before[i] : 2 * m * step <= num ? frames[i][2 * m * step - 1] : 0.0f;
         }
+        int lines = kLanes * c.hop / kLine / (2 * step / (kHalf / 2)) + 1;
         for (int j = 0; j < step; j += kHalf / 2) {
-            for (int m = 0; m < Radix; m++) last[m] = samples(frames, 2 * (j + m * step), num, last[m], in[m]);
-            for (int i = 0; i < kHalf / 2; i++) {
-                Point a[Radix];
-                for (int m = 0; m < Radix; m++) a[m] = {in[m][2 * i], in[m][2 * i + 1]};
-                turn<Radix>(a, points_ + place(j + i), offsets, c.turns + 2 * (Radix - 1) * (j + i));
-            }
+            for (int i = 0; i < lines && ahead_ < end_; i++, ahead_ += kLine) __builtin_prefetch(ahead_, 0, 2);
+            bool few = 2 * (j + kFew * step) >= num;  // the rest lies behind the frame
+            for (int m = 0; m < (few ? kFew : Radix); m++)
+                last[m] = samples(frames, 2 * (j + m * step), num, last[m], in[m]);
+            if (few)
+                begin<Radix, kFew>(in, j, offsets);
+            else
+                begin<Radix, Radix>(in, j, offsets);
+        }
+    }
+
+    template <int Radix, int Filled> void begin(const Doubles (&in)[Radix][kHalf], int j, const int* offsets) {
+        for (int i = 0; i < kHalf / 2; i++) {
+            Point a[Radix];
+            for (int m = 0; m < Filled; m++) a[m] = {in[m][2 * i], in[m][2 * i + 1]};
+            turn<Radix, Filled>(a, points_ + place(j + i), offsets, c.turns + 2 * (Radix - 1) * (j + i));
         }
     }
 
@@ -259,8 +276,8 @@ class Blocks {
         }
     }
 
-    template <int Radix> static void turn(Point (&a)[Radix], Point* to, const int* offsets, const double* turns) {
-        transform(a);
+    template <int Radix, int Filled = Radix> static void turn(Point (&a)[Radix], Point* to, const int* offsets, const double* turns) {
+        transform<Filled>(a);
         to[0] = a[0];
         for (int q = 1; q < Radix; q++) {
             double cosine = turns[2 * q - 2], sine = turns[2 * q - 1];
@@ -271,7 +288,7 @@ class Blocks {
     // The last pass: points k, k + n / 4 ..
     void quarters(int k, Point (&a)[4]) const {
         for (int q = 0; q < 4; q++) a[q] = points_[c.places[k] + q];
-        transform(a);
+        transform<4>(a);
     }
 
     // Powers of the real signal's bins k and n - k from the complex one's points.
@@ -306,26 +323,30 @@ class Blocks {
         }
     }
 
-    // Their cosine transform: even coefficients weigh the sums of bands as far from either end, odd ones the differences.
+    // Their cosine transform. Odd coefficients weigh differences of bands as far from either end, even ones the sums,
+    // of which they are the transform of half the size: and so on.
     void cepstra(float* output, int count) {
-        int half = (c.num_mels + 1) / 2;
-        for (int odd = 0; odd < 2; odd++) {
-            for (int m = 0; m < half; m++) {
-                int mirror = c.num_mels - 1 - m;
-                Vec a = load(bands_ + m * kLanes), b = load(bands_ + mirror * kLanes);
-                store(folded_ + m * kLanes, odd ? a - b : mirror == m ? a : a + b);
+        int size = c.num_mels, step = 1;
+        for (; size % 2 == 0 && step < c.num_mfcc; size /= 2, step *= 2) {
+            for (int m = 0; m < size / 2; m++) {
+                Vec a = load(bands_ + m * kLanes), b = load(bands_ + (size - 1 - m) * kLanes);
+                store(bands_ + m * kLanes, a + b), store(differences_ + m * kLanes, a - b);
             }
-            int row = odd;
-            for (; row + 6 < c.num_mfcc; row += 8) products<4>(row, half, output, count);
-            for (; row < c.num_mfcc; row += 2) products<1>(row, half, output, count);
+            rows(step, 2 * step, differences_, size / 2, output, count);
         }
+        rows(0, step, bands_, size, output, count);
     }
 
-    template <int Rows> void products(int row, int half, float* output, int count) const {
+    void rows(int row, int step, const float* bands, int size, float* output, int count) const {
+        for (; row + 3 * step < c.num_mfcc; row += 4 * step) products<4>(row, step, bands, size, output, count);
+        for (; row < c.num_mfcc; row += step) products<1>(row, step, bands, size, output, count);
+    }
+
+    template <int Rows> void products(int row, int step, const float* bands, int size, float* output, int count) const {
         Vec sums[Rows] = {};
-        for (int m = 0; m < half; m++)
-            for (int r = 0; r < Rows; r++) sums[r] += load(folded_ + m * kLanes) * c.dct[(row + 2 * r) * half + m];
-        for (int r = 0; r < Rows; r++) put(output + (row + 2 * r) * c.num_frames, sums[r], count);
+        for (int m = 0; m < size; m++)
+            for (int r = 0; r < Rows; r++) sums[r] += load(bands + m * kLanes) * c.dct[(row + r * step) * c.num_mels + m];
+        for (int r = 0; r < Rows; r++) put(output + (row + r * step) * c.num_frames, sums[r], count);
     }
 
     static void put(float* to, Vec v, int count) {
@@ -337,8 +358,9 @@ class Blocks {
 
     const FrontEndCall& c;
     const int n_;
+    const float *ahead_ = nullptr, *end_ = nullptr;  // samples to fetch into the cache
     Point* points_;
-    float *powers_, *bands_, *folded_;
+    float *powers_, *bands_, *differences_;
 };
 
 // to[t] = sum of slope[k] (row[t + k] - row[t - k]), of whole vectors; the ends of row are replicated first.
@@ -371,7 +393,7 @@ void normalise(float* row, int64_t num) {
 }
 
 // A row's slopes, normalisation and the zeros behind the clip's last frame.
-void finish(const FrontEndCall& c, float* output, int64_t num) {
+void complete(const FrontEndCall& c, float* output, int64_t num) {
     int rows = c.num_mfcc ? c.num_mfcc : c.num_mels, planes = c.num_mfcc ? 3 : 1;
     int64_t room = num + 2 * c.delta_width + kLanes;
     float *row = scratch(1, 2 * room) + c.delta_width, *slopes = row + room;
@@ -411,7 +433,7 @@ const char* v2s_front_end(const FrontEndCall* call, void*) {
             for (int64_t first = blocks * index / parts * kLanes; first < last; first += kLanes)
                 work.run(c.wave + clip * c.wave_stride, length, first, int(std::min<int64_t>(kLanes, num - first)), output);
         }
-        if (end) finish(c, output, num);
+        if (end) complete(c, output, num);
     };
     Pool::here().run(c.num_clips * parts, c.threads, [&](int64_t job) { part(job / parts, job % parts, true, parts == 1); });
     if (parts > 1) Pool::here().run(c.num_clips, c.threads, [&](int64_t job) { part(job, 0, false, true); });
