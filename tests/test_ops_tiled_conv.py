@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from torch_utils.ops import build, tiled_conv
-from torch_utils.ops.tiled_conv import FORMS, convolve, weight_for
+from torch_utils.ops.tiled_conv import FORMS, convolve, to_rgb, weight_for
+from torch_utils.ops.upfirdn2d import upfirdn2d
 
 TAPS = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
 
@@ -93,6 +94,22 @@ def test_bfloat16(form, bf16):
     error = (came.double() - wanted).square().mean().sqrt() / wanted.std()
     stored = (wanted.bfloat16() - wanted).square().mean().sqrt() / wanted.std()
     assert error < ({"same": 2e-2, "up": 6e-3}[form] if bf16 else 1.05 * stored)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 2), st.sampled_from([16, 48]), st.integers(1, 5), st.integers(1, 12), st.integers(1, 20),
+       st.booleans(), st.booleans(), st.sampled_from([None, 0.5]))
+def test_to_rgb(n, channels, planes, height, width, enlarges, half, clamp):
+    x = random(n, channels, 2 * height, 2 * width, dtype=torch.bfloat16 if half else torch.float32)
+    weight, bias, taps = random(n, planes, channels, seed=1), random(planes, seed=2), torch.tensor([0.1, 0.7, 0.5, 0.7])
+    smaller = random(n, planes, height, width, seed=4) if enlarges else None
+    wanted = torch.einsum("nkc,nchw->nkhw", weight, x.float()) + bias[:, None, None]
+    wanted = wanted if clamp is None else wanted.clamp(-clamp, clamp)
+    if enlarges:
+        wanted = wanted + upfirdn2d(smaller, taps, up=2, padding=(2, 1, 2, 1), flip_filter=True)
+    came = to_rgb(x, weight, bias, smaller, taps, clamp)
+    assert came.is_contiguous()
+    torch.testing.assert_close(came, wanted, rtol=0, atol=1e-4)
 
 
 def test_adjoints():

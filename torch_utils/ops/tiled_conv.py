@@ -1,4 +1,4 @@
-"""3x3 convolutions of float32 or bfloat16 pictures by the vector kernels of cpu/winograd.cpp, channels-last, on a CPU.
+"""Convolutions of float32 or bfloat16 pictures by the vector kernels of cpu/, channels-last, on a CPU.
 
 No gradients. `weight_for` answers None where there is no compiler or no whole number of vectors: use plain torch then.
 """
@@ -26,12 +26,22 @@ class TiledWeight(NamedTuple):
     num_in: int
 
 
-_Call = type("WinogradCall", (ctypes.Structure,), {"_fields_": [
-    *((name, ctypes.c_void_p) for name in ("input", "weight", "in_scale", "out_scale", "bias", "noise", "taps",
-                                           "output")),
+def _struct(name, pointers, rest):
+    """Returns a ctypes.Structure: pointers, then (name, type) of other fields."""
+    fields = [*((field, ctypes.c_void_p) for field in pointers), *rest]
+    return type(name, (ctypes.Structure,), {"_fields_": fields})
+
+
+def _ints(*names):
+    return [(name, ctypes.c_int32) for name in names]
+
+
+_Call = _struct("WinogradCall", ("input", "weight", "in_scale", "out_scale", "bias", "noise", "taps", "output"), [
     ("noise_stride", ctypes.c_int64), ("alpha", ctypes.c_double), ("clamp", ctypes.c_double),
-    *((name, ctypes.c_int32) for name in ("batch", "in_y", "in_x", "out_y", "out_x", "in_channels", "out_channels",
-                                          "form", "padding", "kind", "threads"))]})
+    *_ints("batch", "in_y", "in_x", "out_y", "out_x", "in_channels", "out_channels", "form", "padding", "kind",
+           "threads")])
+_ToRgbCall = _struct("ToRgbCall", ("input", "weight", "bias", "smaller", "taps", "output"), [
+    ("clamp", ctypes.c_double), *_ints("batch", "y", "x", "channels", "planes", "kind", "threads")])
 
 
 def weight_for(w, form, *, adjoint=False, side=None, bf16=False):
@@ -90,11 +100,35 @@ def convolve(x, weight, size, *, padding=0, taps=None, in_scale=None, out_scale=
     return y
 
 
+def to_rgb(x, weight, bias, smaller=None, taps=None, clamp=None):
+    """Return [N, K, H, W] float32: clamp(weight [N, K, C] times x [N, C, H, W] + bias [K]) + smaller enlarged.
+
+    x: float32 or bfloat16, C a multiple of `lanes()`. smaller [N, K, H/2, W/2] float32, enlarged by zeros between its
+    pixels and a separable low-pass of taps [4], in the order of correlation and with the gain.
+    """
+    x = x.contiguous(memory_format=torch.channels_last)
+    small = [None if each is None else each.contiguous() for each in (weight, bias, smaller, taps)]
+    y = torch.empty(len(x), weight.shape[1], *x.shape[2:])
+    call = _ToRgbCall(pointer(x), *map(pointer, small), pointer(y), -1.0 if clamp is None else clamp, len(x),
+                      *x.shape[2:], x.shape[1], weight.shape[1], KINDS[x.dtype], torch.get_num_threads())
+    if y.numel():
+        _library().v2s_to_rgb(ctypes.byref(call), None)
+    return y
+
+
+def lanes():
+    """Return how many float32 a vector of this processor has; None where there are no vector kernels."""
+    library = _library()
+    return None if library is None else library.v2s_simd_lanes()
+
+
 def _library():
     """Returns the library with its functions declared, or None."""
     library = build.library("simd")
     if library is not None and library.v2s_winograd.argtypes is None:
         assert library.v2s_sizeof_winograd() == ctypes.sizeof(_Call), "the struct of winograd.cpp has other fields"
+        assert library.v2s_sizeof_to_rgb() == ctypes.sizeof(_ToRgbCall), "the struct of to_rgb.cpp has other fields"
+        library.v2s_to_rgb.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
         library.v2s_winograd_weight.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, *[ctypes.c_int] * 4,
                                                 ctypes.c_void_p)
         library.v2s_winograd.argtypes = (ctypes.c_void_p, ctypes.c_void_p)

@@ -1,4 +1,4 @@
-"""The front-end in one pass of vector kernels on the processor, where their library is built: the same numbers, sooner."""
+"""The front-end in one pass of vector kernels on the processor, where their library is built: equal, and sooner."""
 
 import ctypes
 
@@ -8,14 +8,15 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from torch_utils.ops import build
+from torch_utils.ops.native import pointer
 from voice2style.audio import filterbank
 
 _FEWEST_POINTS = 32  # n_fft that the kernel's passes can split
 _SMALLEST = 1e-37  # log_floor that float32 holds with all its bits
 
 _Call = type("FrontEndCall", (ctypes.Structure,), {"_fields_": [
-    *((name, ctypes.c_void_p) for name in ("wave", "lengths", "output", "window", "turns", "unmix", "mel_weights", "dct",
-                                           "slope", "radices", "places", "mel_first", "mel_count")),
+    *((name, ctypes.c_void_p) for name in ("wave", "lengths", "output", "window", "turns", "unmix", "mel_weights",
+                                           "dct", "slope", "radices", "places", "mel_first", "mel_count")),
     *((name, ctypes.c_int64) for name in ("num_clips", "num_samples", "wave_stride", "num_frames")),
     ("preemphasis", ctypes.c_double), ("log_floor", ctypes.c_double),
     *((name, ctypes.c_int32) for name in ("n_fft", "frame", "hop", "num_mels", "num_mfcc", "delta_width", "cmvn",
@@ -66,8 +67,7 @@ class FusedFrontEnd:
         lengths = None if lengths is None else lengths.to(torch.int64).contiguous()
         output = torch.empty(len(samples), self.num_features, num_frames)
         call = _Call.from_buffer_copy(self._call)
-        call.wave, call.lengths, call.output = samples.data_ptr(), None if lengths is None else lengths.data_ptr(), \
-            output.data_ptr()
+        call.wave, call.lengths, call.output = pointer(samples), pointer(lengths), pointer(output)
         call.num_clips, call.num_samples = samples.shape
         call.wave_stride, call.num_frames, call.threads = samples.stride(0), num_frames, torch.get_num_threads()
         _library().v2s_front_end(ctypes.byref(call), None)
@@ -119,7 +119,7 @@ def _passes(num_points):
         turns.append(_circle(np.outer(np.arange(step), np.arange(1, radix)) / length).ravel())
         places += rest % radix * step
         rest, length = rest // radix, step
-    return [*radices, 4], np.concatenate(turns), places + places // 32  # kGap of front_end.cpp
+    return [*radices, 4], np.concatenate(turns), places + places // 32  # kGap of fourier.h
 
 
 def _circle(turns):

@@ -16,19 +16,19 @@ from voice2style.generators.stylegan2 import NOISE_MODES, Noise
 from voice2style.layers import scaled, split_gain
 
 PRECISIONS = ("fp32", "bf16", "fp16")
-_FULL_PRECISION_UP_TO = 32  # pixels: smaller blocks are cheap, and errors made there are seen everywhere
+_FULL_PRECISION_UP_TO = 16  # pixels: smaller blocks are cheap, and errors made there are seen everywhere
 _WHOLE_BATCH_BELOW = 1 << 20  # activations of a sample; larger blocks draw one picture at a time, in less memory
 _WEIGHTS_PER_ACTIVATION = 4  # modulating one weight costs about as much as scaling four activations
 _WINOGRAD_CHANNELS, _WINOGRAD_SIDE = 128, 32  # fewer channels or pixels: the direct convolution is faster
 _WORTH_A_BUILD = 5e9  # floating-point operations a picture; below, some seconds of a compiler do not come back
 _BF16_CHANNELS = 64  # fewer: a plain layer of the vector kernels is no faster in bfloat16, but less exact
-_TILED_PIXELS = {False: 16**2, True: 48**2}  # of plain and up-sampling layers, from where on the vector kernels win
+_TILED_SIDE, _TILED_SIDE_UP = 16, {torch.float32: 64, torch.bfloat16: 32}  # from where on the vector kernels win
 
 
 class FastSynthesis:
     """Pictures [N, C, H, W] float32 for codes ws [N, L, D], equal to `synthesis(ws, force_fp32=True)`.
 
-    precision fp32: to rounding, 1e-4 of the picture's range. bf16: blocks above 32² compute in bfloat16; deviations
+    precision fp32: to rounding, 1e-4 of the picture's range. bf16: blocks above 16² compute in bfloat16; deviations
     have the size of one step of an 8-bit picture. fp16: the blocks that the network itself runs in float16 on a GPU do
     so. The network must hold float32 weights (ValueError).
     """
@@ -105,7 +105,7 @@ class _Block:
                 self.skip = _laid((block.skip.weight * (block.skip.weight_gain * gain)).to(dtype))
         self.num_rows = len(self.layers)
         if hasattr(block, "torgb"):
-            self.torgb = _ToRGB(block.torgb, row + self.num_rows)
+            self.torgb = _ToRGB(block.torgb, row + self.num_rows, self.filter, tiles)
         self.size = block.conv1.weight.shape[0] * math.prod(block.conv1.shape)
 
     def __call__(self, x, img, rows, noises):
@@ -115,11 +115,9 @@ class _Block:
         for layer in self.layers:
             x = layer(x, rows[layer.row], next(noises))
         x = x if y is None else y.add_(x)
-        img = None if img is None else upsample2d(img, self.filter)
         if self.torgb is not None:
-            y = self.torgb(x, rows[self.torgb.row])
-            img = y if img is None else img.add_(y)
-        return x, img
+            return x, self.torgb(x, rows[self.torgb.row], img)
+        return x, None if img is None else upsample2d(img, self.filter)
 
 
 class _Layer:
@@ -224,21 +222,27 @@ class _Layer:
 
 
 class _ToRGB:
-    """Modulated 1x1 convolution to the picture's channels, in float32 from there on."""
+    """Modulated 1x1 convolution to the picture's channels, in float32 from there on, on top of the smaller picture."""
 
-    def __init__(self, layer, row):
+    def __init__(self, layer, row, resample_filter, tiles):
         self.row, self.clamp, self.affine = row, layer.conv_clamp, _Affine(layer.affine, layer.weight_gain)
         self.weight, self.bias = layer.weight.detach().flatten(1).clone(), layer.bias.detach().clone()
+        self.filter, self.taps = resample_filter, _separate(_correlation_kernel(resample_filter))
+        self.tiles = tiles and self.taps is not None and self.weight.shape[1] % tiled_conv.lanes() == 0
 
-    def __call__(self, x, w):  # [N, C, H, W], [N, D] -> [N, img_channels, H, W] float32
-        weight = (self.weight * self.affine(w)[:, None]).to(x.dtype)  # [N, 3, C]
+    def __call__(self, x, w, smaller):  # [N, C, H, W], [N, D], None or [N, K, H/2, W/2] -> [N, K, H, W] float32
+        weight = self.weight * self.affine(w)[:, None]  # [N, K, C]
+        if self.tiles:
+            return tiled_conv.to_rgb(x, weight, self.bias, smaller, self.taps, self.clamp)
+        weight = weight.to(x.dtype)
         if len(x) == 1:
             y = F.conv2d(x, weight[0, :, :, None, None]).float()
         else:
             y = (x.permute(0, 2, 3, 1).flatten(1, 2) @ weight.transpose(1, 2)).float()
             y = y.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
         y.add_(self.bias[:, None, None])
-        return y if self.clamp is None else y.clamp_(-self.clamp, self.clamp)
+        y = y if self.clamp is None else y.clamp_(-self.clamp, self.clamp)
+        return y if smaller is None else upsample2d(smaller, self.filter).add_(y)
 
 
 class _Affine:
@@ -269,8 +273,8 @@ def _worth_tiles(synthesis):
 
 def _tiled(layer, dtype):
     """Return a layer's (TiledWeight, taps of its low-pass or None), or (None, None) where plain torch is faster."""
-    pixels, taps = math.prod(layer.shape), None
-    if pixels < _TILED_PIXELS[layer.up > 1] or _slope(layer.activation) is None:
+    taps, least = None, _TILED_SIDE_UP[dtype] if layer.up > 1 else _TILED_SIDE
+    if math.prod(layer.shape) < least**2 or _slope(layer.activation) is None:
         return None, None
     if layer.up > 1 and (taps := _separate(_correlation_kernel(layer.resample_filter))) is None:
         return None, None

@@ -1,16 +1,13 @@
-// MFCC with their slopes, or log-mel bands, of clips of sound, for the processor: voice2style/audio/frontend.py in one pass.
+// MFCC with their slopes, or log-mel bands, of clips: voice2style/audio/frontend.py in one pass, for the processor.
 //
-// A lane of a vector is a frame, so that all lanes take the same steps: pre-emphasis and window, a real FFT in float64 (a
-// complex one of half the length, decimated in frequency, radix 8 and 4), powers, mel filters, logarithm, cosine
+// A lane of a vector is a frame, so that all lanes take the same steps: pre-emphasis and window, a real FFT in float64
+// (a complex one of half the length, decimated in frequency, radix 8 and 4), powers, mel filters, logarithm, cosine
 // transform. The spectrum of a block of frames never leaves the cache; slopes follow when a clip's frames are there.
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#endif
-
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 
+#include "fourier.h"
 #include "simd.h"
 
 struct FrontEndCall {
@@ -36,100 +33,9 @@ namespace {
 
 using namespace v2s;
 
-constexpr int kHalf = kLanes / 2;  // frames of one FFT; a block is two
-constexpr int kLine = 16;          // floats in a line of the cache
-constexpr int kGap = 32;           // a gap behind so many points: steps of powers of two crowd the cache's sets
+constexpr int kLine = 16;  // floats in a line of the cache
 
-typedef double Doubles __attribute__((vector_size(kHalf * 8)));
-typedef float Singles __attribute__((vector_size(kHalf * 4)));
-typedef int32_t Order __attribute__((vector_size(kHalf * 4)));
 typedef int32_t Ints __attribute__((vector_size(kLanes * 4)));
-
-#if defined(__AVX512F__)  // of the builtin conversion g++ makes two halves
-inline Doubles widened(Singles v) { return (Doubles)_mm512_maskz_cvtps_pd(0xff, (__m256)v); }
-inline Singles narrowed(Doubles v) { return (Singles)_mm512_maskz_cvtpd_ps(0xff, (__m512d)v); }
-#else
-inline Doubles widened(Singles v) { return __builtin_convertvector(v, Doubles); }
-inline Singles narrowed(Doubles v) { return __builtin_convertvector(v, Singles); }
-#endif
-
-inline Singles singles(const float* from) {
-    Singles v;
-    memcpy(&v, from, sizeof v);
-    return v;
-}
-
-#if defined(__clang__)
-#define V2S_LANES(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define V2S_LANES(a, b, ...) __builtin_shuffle(a, b, Order{__VA_ARGS__})
-#endif
-
-// Turns kHalf rows of kHalf lanes into columns.
-inline void transpose(Singles (&r)[kHalf]) {
-    Singles s[kHalf];
-#if defined(__AVX512F__)
-    for (int i = 0; i < 8; i += 2) {
-        s[i] = V2S_LANES(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
-        s[i + 1] = V2S_LANES(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
-    }
-    for (int i = 0; i < 8; i += 4)
-        for (int j = 0; j < 2; j++) {
-            r[i + 2 * j] = V2S_LANES(s[i + j], s[i + j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
-            r[i + 2 * j + 1] = V2S_LANES(s[i + j], s[i + j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
-        }
-    for (int i = 0; i < 4; i++) {
-        s[i] = V2S_LANES(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-        s[i + 4] = V2S_LANES(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
-    }
-    for (int i = 0; i < 8; i++) r[i] = s[i];
-#elif defined(__AVX__)
-    for (int i = 0; i < 4; i += 2) {
-        s[i] = V2S_LANES(r[i], r[i + 1], 0, 4, 1, 5);
-        s[i + 1] = V2S_LANES(r[i], r[i + 1], 2, 6, 3, 7);
-    }
-    for (int i = 0; i < 2; i++) {
-        r[2 * i] = V2S_LANES(s[i], s[i + 2], 0, 1, 4, 5);
-        r[2 * i + 1] = V2S_LANES(s[i], s[i + 2], 2, 3, 6, 7);
-    }
-#else
-    s[0] = V2S_LANES(r[0], r[1], 0, 2), s[1] = V2S_LANES(r[0], r[1], 1, 3);
-    r[0] = s[0], r[1] = s[1];
-#endif
-}
-
-struct Point {
-    Doubles re, im;
-};
-
-inline Point operator+(Point a, Point b) { return {a.re + b.re, a.im + b.im}; }
-inline Point operator-(Point a, Point b) { return {a.re - b.re, a.im - b.im}; }
-inline Point turned(Point a) { return {a.im, -a.re}; }  // by -i
-
-// Discrete Fourier transforms; the points from Filled on are 0.
-template <int Filled> inline void transform(Point (&a)[4]) {
-    Point sum = a[0], rest = a[0], odd_sum = a[1], odd_rest = a[1];
-    if constexpr (Filled > 2) sum = sum + a[2], rest = rest - a[2];
-    if constexpr (Filled > 3) odd_sum = odd_sum + a[3], odd_rest = odd_rest - a[3];
-    odd_rest = turned(odd_rest);
-    a[0] = sum + odd_sum, a[1] = rest + odd_rest, a[2] = sum - odd_sum, a[3] = rest - odd_rest;
-}
-
-template <int Filled> inline void transform(Point (&a)[8]) {
-    Point even[4] = {a[0], a[2], a[4], a[6]}, odd[4] = {a[1], a[3], a[5], a[7]};
-    transform<(Filled + 1) / 2>(even);
-    transform<Filled / 2>(odd);
-    constexpr double kRoot = 0.70710678118654752440;  // of 1/2
-    Point one = {odd[1].re + odd[1].im, odd[1].im - odd[1].re}, three = {odd[3].im - odd[3].re, -odd[3].re - odd[3].im};
-    a[0] = even[0] + odd[0], a[4] = even[0] - odd[0];
-    a[1] = {even[1].re + kRoot * one.re, even[1].im + kRoot * one.im};
-    a[5] = {even[1].re - kRoot * one.re, even[1].im - kRoot * one.im};
-    a[2] = even[2] + turned(odd[2]), a[6] = even[2] - turned(odd[2]);
-    a[3] = {even[3].re + kRoot * three.re, even[3].im + kRoot * three.im};
-    a[7] = {even[3].re - kRoot * three.re, even[3].im - kRoot * three.im};
-}
-
-inline int place(int i) { return i + int(unsigned(i) / kGap); }
 
 // Natural logarithm of normal numbers, infinity and NaN.
 inline Vec logarithm(Vec x) {
@@ -256,10 +162,11 @@ class Blocks {
     // The same where only num samples are there; zeros behind.
     Doubles few_samples(const float* const* frames, int from, int num, Doubles last, Doubles* to) const {
         for (int k = 0; k < kHalf; k++) {
+            to[k] = Doubles{};
+            if (from + k >= num) continue;
             Doubles fresh = {};
-            for (int i = 0; i < kHalf; i++)
-                if (from + k < num) fresh[i] = frames[i][from + k];
-            to[k] = from + k < num ? (fresh - c.preemphasis * last) * c.window[from + k] : Doubles{};
+            for (int i = 0; i < kHalf; i++) fresh[i] = frames[i][from + k];
+            to[k] = (fresh - c.preemphasis * last) * c.window[from + k];
             last = fresh;
         }
         return last;
@@ -276,7 +183,8 @@ class Blocks {
         }
     }
 
-    template <int Radix, int Filled = Radix> static void turn(Point (&a)[Radix], Point* to, const int* offsets, const double* turns) {
+    template <int Radix, int Filled = Radix>
+    static void turn(Point (&a)[Radix], Point* to, const int* offsets, const double* turns) {
         transform<Filled>(a);
         to[0] = a[0];
         for (int q = 1; q < Radix; q++) {
@@ -345,7 +253,8 @@ class Blocks {
     template <int Rows> void products(int row, int step, const float* bands, int size, float* output, int count) const {
         Vec sums[Rows] = {};
         for (int m = 0; m < size; m++)
-            for (int r = 0; r < Rows; r++) sums[r] += load(bands + m * kLanes) * c.dct[(row + r * step) * c.num_mels + m];
+            for (int r = 0; r < Rows; r++)
+                sums[r] += load(bands + m * kLanes) * c.dct[(row + r * step) * c.num_mels + m];
         for (int r = 0; r < Rows; r++) put(output + (row + r * step) * c.num_frames, sums[r], count);
     }
 
@@ -423,20 +332,18 @@ const char* v2s_front_end(const FrontEndCall* call, void*) {
     const FrontEndCall& c = *call;
     int64_t rows = c.num_mfcc ? 3 * c.num_mfcc : c.num_mels, blocks = (c.num_frames + kLanes - 1) / kLanes;
     int64_t parts = c.num_clips >= 4 * c.threads ? 1 : std::min<int64_t>(c.threads, blocks);  // of a clip
-    auto part = [&](int64_t clip, int64_t index, bool make, bool end) {
-        int64_t length = c.lengths ? c.lengths[clip] : c.num_samples;
-        int64_t num = 1 + std::max<int64_t>(length - c.frame, 0) / c.hop;
-        float* output = c.output + clip * rows * c.num_frames;
-        if (make) {
-            Blocks work(c);
-            int64_t last = std::min(num, blocks * (index + 1) / parts * kLanes);
-            for (int64_t first = blocks * index / parts * kLanes; first < last; first += kLanes)
-                work.run(c.wave + clip * c.wave_stride, length, first, int(std::min<int64_t>(kLanes, num - first)), output);
-        }
-        if (end) complete(c, output, num);
-    };
-    Pool::here().run(c.num_clips * parts, c.threads, [&](int64_t job) { part(job / parts, job % parts, true, parts == 1); });
-    if (parts > 1) Pool::here().run(c.num_clips, c.threads, [&](int64_t job) { part(job, 0, false, true); });
+    auto samples_of = [&](int64_t clip) { return c.lengths ? c.lengths[clip] : c.num_samples; };
+    auto frames_of = [&](int64_t clip) { return 1 + std::max<int64_t>(samples_of(clip) - c.frame, 0) / c.hop; };
+    auto finish = [&](int64_t clip) { complete(c, c.output + clip * rows * c.num_frames, frames_of(clip)); };
+    Pool::here().run(c.num_clips * parts, c.threads, [&](int64_t job) {
+        int64_t clip = job / parts, part = job % parts, num = frames_of(clip);
+        Blocks work(c);
+        for (int64_t i = blocks * part / parts; i < blocks * (part + 1) / parts && i * kLanes < num; i++)
+            work.run(c.wave + clip * c.wave_stride, samples_of(clip), i * kLanes,
+                     int(std::min<int64_t>(kLanes, num - i * kLanes)), c.output + clip * rows * c.num_frames);
+        if (parts == 1) finish(clip);
+    });
+    if (parts > 1) Pool::here().run(c.num_clips, c.threads, finish);
     return nullptr;
 }
 }

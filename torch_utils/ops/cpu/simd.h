@@ -16,6 +16,8 @@
 #include <immintrin.h>
 #endif
 
+#define V2S_INLINE __attribute__((always_inline))  // where vectors should stay in registers
+
 namespace v2s {
 
 #if defined(__AVX512F__)

@@ -104,7 +104,7 @@ template <class F, class Number> class Work {
           out_row_(channels_ + kPad), input_(static_cast<const Number*>(c.input) + offset(sample, c.in_y, c.in_x, c.in_channels)),
           output_(static_cast<Number*>(c.output) + offset(sample, c.out_y, c.out_x, c.out_channels)) {
         int64_t weights = int64_t(P) * P * c.in_channels * c.out_channels * sizeof(Cell);
-        strip_ = int(std::clamp<int64_t>(weights >> 18, 16, 128)) / kRows * kRows;  // each strip reads all weights
+        strip_ = int(std::clamp<int64_t>(weights >> 17, kRows, 128)) / kRows * kRows;  // each strip reads all weights
         tiles_ = reinterpret_cast<Cell*>(scratch(0, int64_t(P) * P * strip_ * in_row_));
         products_ = scratch(1, int64_t(P) * P * strip_ * out_row_);
     }

@@ -13,7 +13,7 @@ namespace v2s {
 struct Same4 {  // y[i] = sum w[k] x[i + k]
     using Cell = float;
     static constexpr int kWindow = 6, kProducts = 6, kOutputs = 4, kStep = 4;
-    static void in(const Vec* x, Vec* y) {
+    V2S_INLINE static void in(const Vec* x, Vec* y) {
         Vec even = x[4] - 4.0f * x[2], odd = x[3] - 4.0f * x[1], rest = x[4] - x[2], slope = 2.0f * (x[3] - x[1]);
         y[0] = 4.0f * x[0] - 5.0f * x[2] + x[4];
         y[1] = even + odd;
@@ -22,7 +22,7 @@ struct Same4 {  // y[i] = sum w[k] x[i + k]
         y[4] = rest - slope;
         y[5] = 4.0f * x[1] - 5.0f * x[3] + x[5];
     }
-    static void out(const Vec* m, Vec* y) {
+    V2S_INLINE static void out(const Vec* m, Vec* y) {
         Vec sum = m[1] + m[2], odd = m[1] - m[2], sum2 = m[3] + m[4], odd2 = m[3] - m[4];
         y[0] = m[0] + sum + sum2;
         y[1] = odd + 2.0f * odd2;
@@ -44,7 +44,7 @@ struct Same4 {  // y[i] = sum w[k] x[i + k]
 struct Same6 {
     using Cell = float;
     static constexpr int kWindow = 8, kProducts = 8, kOutputs = 6, kStep = 6;
-    static void in(const Vec* x, Vec* y) {
+    V2S_INLINE static void in(const Vec* x, Vec* y) {
         y[0] = (x[6] - x[0]) + 5.25f * (x[2] - x[4]);
         y[7] = (x[7] - x[1]) + 5.25f * (x[3] - x[5]);
         Vec even = x[6] + x[2] - 4.25f * x[4], odd = x[5] + x[1] - 4.25f * x[3];
@@ -57,7 +57,7 @@ struct Same6 {
         y[5] = even + odd;
         y[6] = even - odd;
     }
-    static void out(const Vec* m, Vec* y) {
+    V2S_INLINE static void out(const Vec* m, Vec* y) {
         Vec sum = m[1] + m[2], odd = m[1] - m[2], sum2 = m[3] + m[4], odd2 = m[3] - m[4], sum3 = m[5] + m[6],
             odd3 = m[5] - m[6];
         y[0] = m[0] + sum + sum2 + sum3;
@@ -84,7 +84,7 @@ struct Same6 {
 struct Same4Half {
     using Cell = BFloat16;
     static constexpr int kWindow = 6, kProducts = 6, kOutputs = 4, kStep = 4;
-    static void in(const Vec* x, Vec* y) {
+    V2S_INLINE static void in(const Vec* x, Vec* y) {
         y[0] = (x[0] + x[4]) + 1.5f * (x[3] - x[1]) - 2.0f * x[2];
         y[5] = (x[1] + x[5]) + 1.5f * (x[4] - x[2]) - 2.0f * x[3];
         y[1] = (x[4] - x[1]) + 2.5f * x[3] + 0.5f * x[2];
@@ -93,7 +93,7 @@ struct Same4Half {
         y[3] = even + 2.0f * odd;
         y[4] = even - 0.5f * odd;
     }
-    static void out(const Vec* m, Vec* y) {
+    V2S_INLINE static void out(const Vec* m, Vec* y) {
         Vec sum = m[1] + m[2], odd = m[1] - m[2];
         y[0] = m[0] + sum + m[3] + m[4];
         y[1] = odd + 0.5f * m[3] - 2.0f * m[4];
@@ -112,7 +112,7 @@ struct Same4Half {
 };
 
 // Four outputs of two taps, at 0, 1, -1, 2 and infinity.
-inline void two_in(Vec a, Vec b, Vec c, Vec d, Vec e, Vec* y) {
+V2S_INLINE inline void two_in(Vec a, Vec b, Vec c, Vec d, Vec e, Vec* y) {
     y[0] = 2.0f * (a - c) + (d - b);
     y[1] = d - c - 2.0f * b;
     y[2] = d - 3.0f * c + 2.0f * b;
@@ -120,7 +120,7 @@ inline void two_in(Vec a, Vec b, Vec c, Vec d, Vec e, Vec* y) {
     y[4] = 2.0f * (b - d) + (e - c);
 }
 
-inline void two_out(const Vec* m, Vec* y) {
+V2S_INLINE inline void two_out(const Vec* m, Vec* y) {
     Vec sum = m[1] + m[2], odd = m[1] - m[2];
     y[0] = m[0] + sum + m[3];
     y[1] = odd + 2.0f * m[3];
@@ -137,11 +137,11 @@ inline double two_weight(int row, int tap, int first) {
 struct Up4 {  // y[2 i] = w[2] x[i] + w[0] x[i + 1], y[2 i + 1] = w[1] x[i + 1]
     using Cell = float;
     static constexpr int kWindow = 5, kProducts = 9, kOutputs = 8, kStep = 4;
-    static void in(const Vec* x, Vec* y) {
+    V2S_INLINE static void in(const Vec* x, Vec* y) {
         two_in(x[0], x[1], x[2], x[3], x[4], y);
         for (int i = 0; i < 4; i++) y[5 + i] = x[1 + i];
     }
-    static void out(const Vec* m, Vec* y) {
+    V2S_INLINE static void out(const Vec* m, Vec* y) {
         Vec even[4];
         two_out(m, even);
         for (int i = 0; i < 4; i++) y[2 * i] = even[i], y[2 * i + 1] = m[5 + i];
@@ -152,11 +152,11 @@ struct Up4 {  // y[2 i] = w[2] x[i] + w[0] x[i + 1], y[2 i + 1] = w[1] x[i + 1]
 struct Down4 {  // y[i] = sum w[k] x[2 i + k]
     using Cell = float;
     static constexpr int kWindow = 9, kProducts = 9, kOutputs = 4, kStep = 8;
-    static void in(const Vec* x, Vec* y) {
+    V2S_INLINE static void in(const Vec* x, Vec* y) {
         two_in(x[0], x[2], x[4], x[6], x[8], y);
         for (int i = 0; i < 4; i++) y[5 + i] = x[1 + 2 * i];
     }
-    static void out(const Vec* m, Vec* y) {
+    V2S_INLINE static void out(const Vec* m, Vec* y) {
         two_out(m, y);
         for (int i = 0; i < 4; i++) y[i] = y[i] + m[5 + i];
     }
@@ -166,14 +166,14 @@ struct Down4 {  // y[i] = sum w[k] x[2 i + k]
 struct Up3Half {  // Up4 with three outputs of two taps, at 0, 1, -1 and infinity, whose numbers do not grow
     using Cell = BFloat16;
     static constexpr int kWindow = 4, kProducts = 7, kOutputs = 6, kStep = 3;
-    static void in(const Vec* x, Vec* y) {
+    V2S_INLINE static void in(const Vec* x, Vec* y) {
         y[0] = x[2] - x[0];
         y[1] = x[2] + x[1];
         y[2] = x[2] - x[1];
         y[3] = x[3] - x[1];
         for (int i = 0; i < 3; i++) y[4 + i] = x[1 + i];
     }
-    static void out(const Vec* m, Vec* y) {
+    V2S_INLINE static void out(const Vec* m, Vec* y) {
         Vec sum = m[1] + m[2];
         y[0] = m[0] + sum;
         y[2] = m[1] - m[2];
