@@ -225,7 +225,7 @@ def _operators(compilers, report):
     from torch_utils.ops import build
 
     return {"plain PyTorch operators": plain, "native sources": native, "on a CUDA GPU": build.state("cuda"),
-            "on the CPU": build.state("cpu")}
+            "on the CPU": build.state("cpu"), "vector kernels of the CPU": build.state("simd")}
 
 
 def _caches():

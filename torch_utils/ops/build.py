@@ -30,10 +30,10 @@ MODES = ("auto", "ref", "native")
 BUILD_SECONDS = 900  # a build that takes longer hangs
 SOURCES = Path(__file__).parent
 _KERNELS = ("bias_act", "upfirdn2d", "fused")
-OPS = {"cpu": _KERNELS, "cuda": _KERNELS, "simd": ("cpu/winograd", "cpu/to_rgb", "cpu/front_end")}
+OPS = {"cpu": _KERNELS, "cuda": _KERNELS, "simd": ("cpu/winograd", "cpu/to_rgb", "cpu/block", "cpu/front_end")}
 _SHARED = ("launch.h", *(op + suffix for op in _KERNELS for suffix in (".h", ".cpp", ".cu")))  # a .cu has its .cpp
-FILES = {"cpu": _SHARED, "cuda": _SHARED,
-         "simd": ("cpu/simd.h", "cpu/fourier.h", "cpu/winograd_tiles.h", *(f"{op}.cpp" for op in OPS["simd"]))}
+_HEADERS = ("cpu/simd.h", "cpu/winograd_tiles.h", "cpu/winograd.h", "cpu/to_rgb.h", "cpu/fourier.h")
+FILES = {"cpu": _SHARED, "cuda": _SHARED, "simd": (*_HEADERS, *(f"{op}.cpp" for op in OPS["simd"]))}
 LIBRARY = "native.so"
 _loaded = {}  # library -> ctypes.CDLL, or None where plain torch runs
 _unbuilt = set()  # libraries that `built` missed

@@ -169,7 +169,7 @@ inline float* scratch(int slot, size_t floats) {
         size_t bytes = 0;
         ~Held() { free(at); }
     };
-    thread_local Held held[4];
+    thread_local Held held[6];
     Held& mine = held[slot];
     size_t bytes = floats * sizeof(float);
     if (mine.bytes < bytes) {

@@ -12,6 +12,7 @@ namespace v2s {
 // Four outputs of three taps, at 0, 1, -1, 2, -2 and infinity.
 struct Same4 {  // y[i] = sum w[k] x[i + k]
     using Cell = float;
+    static constexpr bool kUp = false;
     static constexpr int kWindow = 6, kProducts = 6, kOutputs = 4, kStep = 4;
     V2S_INLINE static void in(const Vec* x, Vec* y) {
         Vec even = x[4] - 4.0f * x[2], odd = x[3] - 4.0f * x[1], rest = x[4] - x[2], slope = 2.0f * (x[3] - x[1]);
@@ -40,9 +41,31 @@ struct Same4 {  // y[i] = sum w[k] x[i + k]
     }
 };
 
+// Two outputs of three taps, at 0, 1, -1 and infinity: few weights, for pictures of few tiles.
+struct Same2 {
+    using Cell = float;
+    static constexpr bool kUp = false;
+    static constexpr int kWindow = 4, kProducts = 4, kOutputs = 2, kStep = 2;
+    V2S_INLINE static void in(const Vec* x, Vec* y) {
+        y[0] = x[2] - x[0];
+        y[1] = x[2] + x[1];
+        y[2] = x[2] - x[1];
+        y[3] = x[3] - x[1];
+    }
+    V2S_INLINE static void out(const Vec* m, Vec* y) {
+        y[0] = m[0] + m[1] + m[2];
+        y[1] = m[1] - m[2] + m[3];
+    }
+    static double weight(int row, int tap) {
+        constexpr double g[4][3] = {{-1, 0, 0}, {.5, .5, .5}, {.5, -.5, .5}, {0, 0, 1}};
+        return g[row][tap];
+    }
+};
+
 // Six outputs of three taps, at 0, 1, -1, 2, -2, 1/2, -1/2 and infinity.
 struct Same6 {
     using Cell = float;
+    static constexpr bool kUp = false;
     static constexpr int kWindow = 8, kProducts = 8, kOutputs = 6, kStep = 6;
     V2S_INLINE static void in(const Vec* x, Vec* y) {
         y[0] = (x[6] - x[0]) + 5.25f * (x[2] - x[4]);
@@ -83,6 +106,7 @@ struct Same6 {
 // Four outputs of three taps, at 0, 1, -1, 1/2, -2 and infinity, which bfloat16 bears better than those of Same4.
 struct Same4Half {
     using Cell = BFloat16;
+    static constexpr bool kUp = false;
     static constexpr int kWindow = 6, kProducts = 6, kOutputs = 4, kStep = 4;
     V2S_INLINE static void in(const Vec* x, Vec* y) {
         y[0] = (x[0] + x[4]) + 1.5f * (x[3] - x[1]) - 2.0f * x[2];
@@ -136,6 +160,7 @@ inline double two_weight(int row, int tap, int first) {
 
 struct Up4 {  // y[2 i] = w[2] x[i] + w[0] x[i + 1], y[2 i + 1] = w[1] x[i + 1]
     using Cell = float;
+    static constexpr bool kUp = true;
     static constexpr int kWindow = 5, kProducts = 9, kOutputs = 8, kStep = 4;
     V2S_INLINE static void in(const Vec* x, Vec* y) {
         two_in(x[0], x[1], x[2], x[3], x[4], y);
@@ -149,8 +174,32 @@ struct Up4 {  // y[2 i] = w[2] x[i] + w[0] x[i + 1], y[2 i + 1] = w[1] x[i + 1]
     static double weight(int row, int tap) { return two_weight(row, tap, 2); }
 };
 
+struct Up2 {  // Up4 with two outputs of two taps, at 0, 1 and infinity, for pictures of few tiles
+    using Cell = float;
+    static constexpr bool kUp = true;
+    static constexpr int kWindow = 3, kProducts = 5, kOutputs = 4, kStep = 2;
+    V2S_INLINE static void in(const Vec* x, Vec* y) {
+        y[0] = x[1] - x[0];
+        y[1] = x[1];
+        y[2] = x[2] - x[1];
+        y[3] = x[1];
+        y[4] = x[2];
+    }
+    V2S_INLINE static void out(const Vec* m, Vec* y) {
+        y[0] = m[0] + m[1];
+        y[1] = m[3];
+        y[2] = m[1] + m[2];
+        y[3] = m[4];
+    }
+    static double weight(int row, int tap) {
+        constexpr double g[3][2] = {{-1, 0}, {1, 1}, {0, 1}};
+        return row >= 3 ? tap == 1 : tap == 1 ? 0 : g[row][tap != 2];
+    }
+};
+
 struct Down4 {  // y[i] = sum w[k] x[2 i + k]
     using Cell = float;
+    static constexpr bool kUp = false;
     static constexpr int kWindow = 9, kProducts = 9, kOutputs = 4, kStep = 8;
     V2S_INLINE static void in(const Vec* x, Vec* y) {
         two_in(x[0], x[2], x[4], x[6], x[8], y);
@@ -165,6 +214,7 @@ struct Down4 {  // y[i] = sum w[k] x[2 i + k]
 
 struct Up3Half {  // Up4 with three outputs of two taps, at 0, 1, -1 and infinity, whose numbers do not grow
     using Cell = BFloat16;
+    static constexpr bool kUp = true;
     static constexpr int kWindow = 4, kProducts = 7, kOutputs = 6, kStep = 3;
     V2S_INLINE static void in(const Vec* x, Vec* y) {
         y[0] = x[2] - x[0];
@@ -186,7 +236,7 @@ struct Up3Half {  // Up4 with three outputs of two taps, at 0, 1, -1 and infinit
     }
 };
 
-enum Form { kSame4, kSame6, kUp4, kDown4, kSame4Half, kUp3Half };
+enum Form { kSame4, kSame6, kUp4, kDown4, kSame4Half, kUp3Half, kSame2, kUp2 };
 
 // Calls what(an algorithm) for a number of Form.
 template <class What> void with(int form, const What& what) {
@@ -196,6 +246,8 @@ template <class What> void with(int form, const What& what) {
     if (form == kDown4) what(Down4());
     if (form == kSame4Half) what(Same4Half());
     if (form == kUp3Half) what(Up3Half());
+    if (form == kSame2) what(Same2());
+    if (form == kUp2) what(Up2());
 }
 
 }  // namespace v2s
