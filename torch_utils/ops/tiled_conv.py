@@ -54,7 +54,7 @@ def weight_for(w, form, *, adjoint=False, side=None, bf16=False):
     same: correlation with padding 1, stride 1. up: the transposed convolution of stride 2. down: correlation of stride
     2. adjoint: w is that of the map's adjoint, [I, O, 3, 3] (for "up" thus the weight as conv_transpose2d has it).
     side: shorter side of the results, for the choice of tiles. bf16: numbers are multiplied in bfloat16
-    (sums in float32) where the processor can; results then deviate by 4e-3 of their size ("up") or 2e-2 ("same").
+    (sums in float32) where the processor can; results then deviate by 4e-3 of their size ("up") or 1e-2 ("same").
     """
     num_out, num_in = w.shape[1::-1] if adjoint else w.shape[:2]
     library = None if w.device.type != "cpu" or w.shape[2:] != (3, 3) else _library()

@@ -21,12 +21,12 @@ template <class A, class B, class Number> void draw_band(const BlockCall& c, int
     int64_t line = int64_t(c.same.in_x) * c.same.in_channels, out_line = int64_t(c.same.out_x) * c.same.out_channels;
     size_t floats = (kLines * line + kLines / 2 * out_line) * sizeof(Number) / sizeof(float) + 1;
     Number* held = reinterpret_cast<Number*>(scratch(4, floats));
-    Lines<Number> between{held, line, kLines - 1}, behind{held + kLines * line, out_line, kLines / 2 - 1};
-    if (c.same.output) behind = {static_cast<Number*>(c.same.output) + sample * c.same.out_y * out_line, out_line};
+    Lines<Number> between{held, line, 0, kLines - 1}, behind{held + kLines * line, out_line, 0, kLines / 2 - 1};
+    if (c.same.output) behind = {static_cast<Number*>(c.same.output) + sample * c.same.out_y * out_line, out_line, 0};
     const Number* input = static_cast<const Number*>(c.up.input);
     int64_t in_line = int64_t(c.up.in_x) * c.up.in_channels;
-    Work<A, Number> up(c.up, sample, 0, c.up.out_channels, {input + sample * c.up.in_y * in_line, in_line}, between);
-    Work<B, Number> same(c.same, sample, 0, c.same.out_channels, {held, line, kLines - 1}, behind);
+    Work<A, Number> up(c.up, sample, 0, c.up.out_channels, {input + sample * c.up.in_y * in_line, in_line, 0}, between);
+    Work<B, Number> same(c.same, sample, 0, c.same.out_channels, {held, line, 0, kLines - 1}, behind);
     int rows = count_tiles<A>(true, c.up.out_y);
     int next = (std::max(first * B::kOutputs - 1, 0) + 2) / A::kOutputs;  // tile row of the first layer
     up.begin(next);
@@ -34,7 +34,7 @@ template <class A, class B, class Number> void draw_band(const BlockCall& c, int
         while (next < rows && next * A::kOutputs - 2 <= row * B::kOutputs + B::kWindow - 2) up.run(next, next + 1), next++;
         same.run(row, row + 1);
         for (int y = row * B::kOutputs; y < std::min((row + 1) * B::kOutputs, c.rgb.y); y++)
-            draw_line(c.rgb, sample, y, const_cast<const Number*>(behind.at(y)));
+            draw_line(c.rgb, sample, y, const_cast<const Number*>(behind.at(0, y)));
     }
     fence();
 }

@@ -8,21 +8,18 @@ namespace {
 using namespace v2s;
 
 template <class F, class Number> void convolve(const WinogradCall& c) {
-    int rows = count_tiles<F>(c.taps, c.out_y);
-    int parts = (c.threads + c.batch - 1) / c.batch, bands = 1, groups = 1;  // of one sample
-    if (rows >= 16 * parts || c.out_channels < 2 * kLanes * parts)
-        bands = std::min(rows, parts);
-    else
-        groups = parts;
-    int panels = (c.out_channels + 2 * kLanes - 1) / (2 * kLanes);
-    Pool::here().run(int64_t(c.batch) * bands * groups, c.threads, [&](int64_t job) {
-        int sample = int(job / (bands * groups)), band = int(job / groups % bands), group = int(job % groups);
-        int from = panels * group / groups * 2 * kLanes, to = std::min(panels * (group + 1) / groups * 2 * kLanes, c.out_channels);
-        if (to > from) {
-            Work<F, Number> work(c, sample, from, to);
-            if (c.taps) work.begin(rows * band / bands);
-            work.run(rows * band / bands, rows * (band + 1) / bands);
-        }
+    constexpr int kPanel = 2 * kLanes, kBand = 16;  // outputs of a product of registers; rows that make a band worth it
+    int rows = c.batch * count_tiles<F>(c.taps, c.out_y), panels = (c.out_channels + kPanel - 1) / kPanel;
+    bool in_bands = rows >= kBand * c.threads || panels < c.threads;
+    int jobs = std::min(c.threads, in_bands ? rows : panels);
+    Pool::here().run(jobs, c.threads, [&](int64_t number) {
+        int job = int(number);
+        int first = in_bands ? rows * job / jobs : 0, last = in_bands ? rows * (job + 1) / jobs : rows;
+        int from = in_bands ? 0 : panels * job / jobs * kPanel;
+        int to = in_bands ? c.out_channels : std::min(panels * (job + 1) / jobs * kPanel, c.out_channels);
+        Work<F, Number> work(c, from, to);
+        if (c.taps) work.begin(first);
+        work.run(first, last);
         fence();
     });
 }

@@ -87,32 +87,30 @@ template <class F> int count_tiles(bool filtered, int side) {
     return filtered ? side / 2 / F::kStep + 1 : (side + F::kOutputs - 1) / F::kOutputs;
 }
 
-// The lines of a picture, all of them (mask -1) or the last few, of which later ones take the place of earlier ones.
+// The lines of pictures, all of them (mask -1) or the last few, of which later ones take the place of earlier ones.
 template <class Number> struct Lines {
     Number* first;
-    int64_t line;
+    int64_t line, sample;  // numbers from one to the next
     int mask = -1;
 
-    Number* at(int y) const { return first + (y & mask) * line; }
+    Number* at(int number, int y) const { return first + number * sample + (y & mask) * line; }
 };
 
-// One sample, tile rows [first, last), output channels [from, to).
+// Output channels [from, to) of samples from `sample` on. Tile rows are counted through the samples, so that small
+// pictures fill a strip as well as large ones.
 template <class F, class Number> class Work {
     using Cell = typename F::Cell;
     static constexpr int W = F::kWindow, P = F::kProducts, O = F::kOutputs;
 
   public:
-    Work(const WinogradCall& call, int sample, int from, int to)
-        : Work(call, sample, from, to,
-               {static_cast<const Number*>(call.input) + sample * int64_t(call.in_y) * call.in_x * call.in_channels,
-                int64_t(call.in_x) * call.in_channels},
-               {static_cast<Number*>(call.output) + sample * int64_t(call.out_y) * call.out_x * call.out_channels,
-                int64_t(call.out_x) * call.out_channels}) {}
+    Work(const WinogradCall& call, int from, int to)
+        : Work(call, 0, from, to, whole(static_cast<const Number*>(call.input), call.in_y, call.in_x, call.in_channels),
+               whole(static_cast<Number*>(call.output), call.out_y, call.out_x, call.out_channels)) {}
 
     Work(const WinogradCall& call, int sample, int from, int to, Lines<const Number> input, Lines<Number> output)
         : c(call), sample_(sample), from_(from), channels_(to - from), across_(count_tiles<F>(c.taps, c.out_x)),
-          in_row_(c.in_channels + kPad), out_row_(channels_ + kPad), input_(input), output_(output),
-          streams_(output.mask == -1 && c.out_y * output.line * sizeof(Number) >= kBeyondCaches) {
+          down_(count_tiles<F>(c.taps, c.out_y)), in_row_(c.in_channels + kPad), out_row_(channels_ + kPad), input_(input),
+          output_(output), streams_(output.mask == -1 && c.out_y * output.line * sizeof(Number) >= kBeyondCaches) {
         int64_t weights = int64_t(P) * P * c.in_channels * c.out_channels * sizeof(Cell);
         strip_ = int(std::clamp<int64_t>(weights >> 17, kRows, 128)) / kRows * kRows;  // each strip reads all weights
     }
@@ -122,9 +120,10 @@ template <class F, class Number> class Work {
         int64_t line = int64_t(across_) * O * channels_;
         rows_above_ = scratch(2, 3 * line + int64_t(channels_) * 3 * O);
         columns_before_ = rows_above_ + 3 * line;
-        std::fill(rows_above_, columns_before_, 0.0f);
-        if (first > 0)
-            strips(first - 1, first, [this](int, int column, int channel, Vec* y) { filter_rows(column, channel, y); });
+        if (first % down_ > 0)
+            strips(first - 1, first, [this](int row, int column, int channel, Vec* y) {
+                filter_rows(row, column, channel, y);
+            });
     }
 
     // Tile rows first .. last - 1, with a low-pass those behind the last ones.
@@ -132,15 +131,19 @@ template <class F, class Number> class Work {
         strips(first, last, [this](int row, int column, int channel, Vec* y) {
             int shift = 0;
             if (F::kUp && c.taps) {
-                filter_rows(column, channel, y);
+                filter_rows(row, column, channel, y);
                 filter_columns(column, channel, y);
                 shift = 2;
             }
-            place(row * O - shift, column * O - shift, channel, y);
+            place(row / down_, row % down_ * O - shift, column * O - shift, channel, y);
         });
     }
 
   private:
+    template <class N> static Lines<N> whole(N* first, int64_t y, int64_t x, int64_t channels) {
+        return {first, x * channels, y * x * channels};
+    }
+
     template <class Put> void strips(int first, int last, const Put& put) {
         tiles_ = reinterpret_cast<Cell*>(scratch(0, int64_t(P) * P * strip_ * in_row_));
         products_ = scratch(1, int64_t(P) * P * strip_ * out_row_);
@@ -160,13 +163,13 @@ template <class F, class Number> class Work {
 
     // Takes the window of a tile, times the scale of each channel, through B in both directions.
     void enter(int row, int column, int t) {
-        int top = row * F::kStep - c.padding, left = column * F::kStep - c.padding;
+        int number = row / down_, top = row % down_ * F::kStep - c.padding, left = column * F::kStep - c.padding;
         bool inside = top >= 0 && left >= 0 && top + W <= c.in_y && left + W <= c.in_x;
-        const float* scale = c.in_scale ? c.in_scale + int64_t(sample_) * c.in_channels : nullptr;
+        const float* scale = c.in_scale ? c.in_scale + int64_t(sample_ + number) * c.in_channels : nullptr;
         Cell* to = tiles_ + int64_t(t) * in_row_;
         int64_t step = int64_t(strip_) * in_row_;
         const Number* lines[W];
-        for (int y = 0; y < W; y++) lines[y] = input_.at(top + y) + int64_t(left) * c.in_channels;
+        for (int y = 0; y < W; y++) lines[y] = input_.at(number, top + y) + int64_t(left) * c.in_channels;
         for (int channel = 0; channel < c.in_channels; channel += kLanes) {
             Vec s = scale ? load(scale + channel) : all(1);
             Vec half[P][W];
@@ -222,26 +225,26 @@ template <class F, class Number> class Work {
     }
 
     // Writes a tile whose first sample is (top, left), as far as it lies in the picture, behind what follows.
-    void place(int top, int left, int channel, const Vec* y) {
-        Tail tail(c, sample_, from_ + channel);
+    void place(int number, int top, int left, int channel, const Vec* y) {
+        Tail tail(c, sample_ + number, from_ + channel);
         int bottom = std::min(O, c.out_y - top), right = std::min(O, c.out_x - left), start = std::max(0, -left);
         for (int i = std::max(0, -top); i < bottom; i++) {
-            const float* noise =
-                c.noise ? c.noise + sample_ * c.noise_stride + int64_t(top + i) * c.out_x + left : nullptr;
-            Number* to = output_.at(top + i) + int64_t(left) * c.out_channels + from_ + channel;
+            const float* noise = nullptr;
+            if (c.noise) noise = c.noise + (sample_ + number) * c.noise_stride + int64_t(top + i) * c.out_x + left;
+            Number* to = output_.at(number, top + i) + int64_t(left) * c.out_channels + from_ + channel;
             for (int j = start; j < right; j++)
                 finish(to + int64_t(j) * c.out_channels, tail(y[i * O + j], noise ? noise[j] : 0), streams_);
         }
     }
 
-    // With a low-pass behind form up a tile gives, of each line, kOutputs samples behind the 3 its neighbour left.
+    // With a low-pass behind form up a tile gives, of each line, kOutputs numbers behind the 3 that its neighbour left.
     // y -> the sums over four rows, the last of which are the tile's own; keeps what the tile below needs.
-    void filter_rows(int column, int channel, Vec* y) {
+    void filter_rows(int row, int column, int channel, Vec* y) {
         Vec t[4] = {all(c.taps[0]), all(c.taps[1]), all(c.taps[2]), all(c.taps[3])};
         for (int j = 0; j < O; j++) {
             float* above = rows_above_ + (int64_t(column * O + j) * channels_ + channel) * 3;
             Vec line[3 + O];
-            for (int i = 0; i < 3; i++) line[i] = load(above + i * kLanes);
+            for (int i = 0; i < 3; i++) line[i] = row % down_ ? load(above + i * kLanes) : Vec{};
             for (int i = 0; i < O; i++) line[3 + i] = y[i * O + j];
             for (int i = 0; i < 3; i++) store(above + i * kLanes, line[O + i]);
             for (int i = 0; i < O; i++)
@@ -264,7 +267,7 @@ template <class F, class Number> class Work {
     }
 
     const WinogradCall& c;
-    const int sample_, from_, channels_, across_;
+    const int sample_, from_, channels_, across_, down_;
     const int64_t in_row_, out_row_;
     const Lines<const Number> input_;
     const Lines<Number> output_;

@@ -9,37 +9,44 @@
 
 namespace v2s {
 
-// Four outputs of three taps, at 0, 1, -1, 2, -2 and infinity.
-struct Same4 {  // y[i] = sum w[k] x[i + k]
-    using Cell = float;
+constexpr float kRoot = 1.41421356237309505f;
+
+// Four outputs of three taps, at 0, the roots of 1/2 and of 2, and infinity: half the rounding error of 0, 1, -1, 2, -2.
+template <class Factor> struct Same4Of {  // y[i] = sum w[k] x[i + k]
+    using Cell = Factor;
     static constexpr bool kUp = false;
     static constexpr int kWindow = 6, kProducts = 6, kOutputs = 4, kStep = 4;
     V2S_INLINE static void in(const Vec* x, Vec* y) {
-        Vec even = x[4] - 4.0f * x[2], odd = x[3] - 4.0f * x[1], rest = x[4] - x[2], slope = 2.0f * (x[3] - x[1]);
-        y[0] = 4.0f * x[0] - 5.0f * x[2] + x[4];
+        Vec even = x[4] - 2.0f * x[2], odd = (kRoot / 2) * x[3] - kRoot * x[1];
+        Vec even2 = x[4] - 0.5f * x[2], odd2 = kRoot * x[3] - (kRoot / 2) * x[1];
+        y[0] = (x[0] + x[4]) - 2.5f * x[2];
         y[1] = even + odd;
         y[2] = even - odd;
-        y[3] = rest + slope;
-        y[4] = rest - slope;
-        y[5] = 4.0f * x[1] - 5.0f * x[3] + x[5];
+        y[3] = even2 + odd2;
+        y[4] = even2 - odd2;
+        y[5] = (x[1] + x[5]) - 2.5f * x[3];
     }
     V2S_INLINE static void out(const Vec* m, Vec* y) {
         Vec sum = m[1] + m[2], odd = m[1] - m[2], sum2 = m[3] + m[4], odd2 = m[3] - m[4];
         y[0] = m[0] + sum + sum2;
-        y[1] = odd + 2.0f * odd2;
-        y[2] = sum + 4.0f * sum2;
-        y[3] = odd + 8.0f * odd2 + m[5];
+        y[1] = (kRoot / 2) * odd + kRoot * odd2;
+        y[2] = 0.5f * sum + 2.0f * sum2;
+        y[3] = (kRoot / 4) * odd + (2 * kRoot) * odd2 + m[5];
     }
     static double weight(int row, int tap) {
-        constexpr double g[6][3] = {{.25, 0, 0},
-                                    {-1. / 6, -1. / 6, -1. / 6},
-                                    {-1. / 6, 1. / 6, -1. / 6},
-                                    {1. / 24, 1. / 12, 1. / 6},
-                                    {1. / 24, -1. / 12, 1. / 6},
+        constexpr double r = 1.41421356237309505;
+        constexpr double g[6][3] = {{1, 0, 0},
+                                    {-2. / 3, -r / 3, -1. / 3},
+                                    {-2. / 3, r / 3, -1. / 3},
+                                    {1. / 6, r / 6, 1. / 3},
+                                    {1. / 6, -r / 6, 1. / 3},
                                     {0, 0, 1}};
         return g[row][tap];
     }
 };
+
+using Same4 = Same4Of<float>;
+using Same4Half = Same4Of<BFloat16>;
 
 // Two outputs of three taps, at 0, 1, -1 and infinity: few weights, for pictures of few tiles.
 struct Same2 {
@@ -98,38 +105,6 @@ struct Same6 {
                                     {1. / 90, -1. / 45, 2. / 45},
                                     {32. / 45, 16. / 45, 8. / 45},
                                     {32. / 45, -16. / 45, 8. / 45},
-                                    {0, 0, 1}};
-        return g[row][tap];
-    }
-};
-
-// Four outputs of three taps, at 0, 1, -1, 1/2, -2 and infinity, which bfloat16 bears better than those of Same4.
-struct Same4Half {
-    using Cell = BFloat16;
-    static constexpr bool kUp = false;
-    static constexpr int kWindow = 6, kProducts = 6, kOutputs = 4, kStep = 4;
-    V2S_INLINE static void in(const Vec* x, Vec* y) {
-        y[0] = (x[0] + x[4]) + 1.5f * (x[3] - x[1]) - 2.0f * x[2];
-        y[5] = (x[1] + x[5]) + 1.5f * (x[4] - x[2]) - 2.0f * x[3];
-        y[1] = (x[4] - x[1]) + 2.5f * x[3] + 0.5f * x[2];
-        y[2] = (x[4] + x[1]) + 0.5f * x[3] - 2.5f * x[2];
-        Vec even = x[4] - x[2], odd = x[3] - x[1];
-        y[3] = even + 2.0f * odd;
-        y[4] = even - 0.5f * odd;
-    }
-    V2S_INLINE static void out(const Vec* m, Vec* y) {
-        Vec sum = m[1] + m[2], odd = m[1] - m[2];
-        y[0] = m[0] + sum + m[3] + m[4];
-        y[1] = odd + 0.5f * m[3] - 2.0f * m[4];
-        y[2] = sum + 0.25f * m[3] + 4.0f * m[4];
-        y[3] = odd + 0.125f * m[3] - 8.0f * m[4] + m[5];
-    }
-    static double weight(int row, int tap) {
-        constexpr double g[6][3] = {{1, 0, 0},
-                                    {1. / 3, 1. / 3, 1. / 3},
-                                    {-1. / 3, 1. / 3, -1. / 3},
-                                    {-16. / 15, -8. / 15, -4. / 15},
-                                    {1. / 15, -2. / 15, 4. / 15},
                                     {0, 0, 1}};
         return g[row][tap];
     }
