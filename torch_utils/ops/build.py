@@ -30,12 +30,13 @@ MODES = ("auto", "ref", "native")
 BUILD_SECONDS = 900  # a build that takes longer hangs
 SOURCES = Path(__file__).parent
 _KERNELS = ("bias_act", "upfirdn2d", "fused")
-OPS = {"cpu": _KERNELS, "cuda": _KERNELS, "simd": ("cpu/winograd", "cpu/to_rgb", "cpu/block")}
+OPS = {"cpu": _KERNELS, "cuda": _KERNELS, "simd": ("cpu/winograd", "cpu/to_rgb", "cpu/block", "cpu/front_end")}
 _SHARED = ("launch.h", *(op + suffix for op in _KERNELS for suffix in (".h", ".cpp", ".cu")))  # a .cu has its .cpp
-_HEADERS = ("cpu/simd.h", "cpu/winograd_tiles.h", "cpu/winograd.h", "cpu/to_rgb.h")
+_HEADERS = ("cpu/simd.h", "cpu/winograd_tiles.h", "cpu/winograd.h", "cpu/to_rgb.h", "cpu/fourier.h")
 FILES = {"cpu": _SHARED, "cuda": _SHARED, "simd": (*_HEADERS, *(f"{op}.cpp" for op in OPS["simd"]))}
 LIBRARY = "native.so"
 _loaded = {}  # library -> ctypes.CDLL, or None where plain torch runs
+_unbuilt = set()  # libraries that `built` missed
 
 
 def mode() -> str:
@@ -78,12 +79,16 @@ def prepare(device="cuda") -> bool:
 
 
 def built(name: str):
-    """Return `library(name)` where it is built already, else None; builds and says nothing."""
+    """Return `library(name)` where it is built already, else None; builds and says nothing, and looks only once."""
     if name not in _loaded:
+        if name in _unbuilt or mode() == "ref":
+            return None
         try:
-            if mode() == "ref" or not _verdict(folder_of(find_toolchain(name)))["ok"]:
-                return None
-        except (CannotBuild, TypeError):
+            found = _verdict(folder_of(find_toolchain(name))) or {"ok": False}
+        except CannotBuild:
+            found = {"ok": False}
+        if not found["ok"]:
+            _unbuilt.add(name)
             return None
     return library(name)
 
@@ -91,6 +96,7 @@ def built(name: str):
 def forget() -> None:
     """Ask V2S_OPS and the cache folder anew at the next call."""
     _loaded.clear()
+    _unbuilt.clear()
 
 
 def state(device_type: str) -> str:
