@@ -312,7 +312,7 @@ def test_voices_need_a_voice_path_and_people(tiny_conditional_model, tiny_voice_
         measure(["fid50k_full"], network=tiny_voice_model, data=folders[0], settings=voice)
     with pytest.raises(ValueError, match="there are only 30 voices"):
         measure(["fid50k_full"], network=tiny_voice_model, data=world, settings=dataclasses.replace(voice, num=31))
-    with pytest.raises(ValueError, match="--judge FILE of train.py --task probe"):
+    with pytest.raises(ValueError, match="--judge FILE. Make one .* train.py --task probe --data"):
         measure(["world_traits"], network=tiny_voice_model, data=world, settings=DRAWN)
     with pytest.raises(ValueError, match="one of them, please"):
         measure(["is50k"], network=tiny_voice_model, fakes=folders[0], settings=DRAWN)
