@@ -255,10 +255,16 @@ class Blocks {
         for (int m = 0; m < size; m++)
             for (int r = 0; r < Rows; r++)
                 sums[r] += load(bands + m * kLanes) * c.dct[(row + r * step) * c.num_mels + m];
-        for (int r = 0; r < Rows; r++) put(output + (row + r * step) * c.num_frames, sums[r], count);
+        for (int r = 0; r < Rows; r++) {
+            float* to = output + (row + r * step) * c.num_frames;
+            put(to, sums[r], count);
+            for (int plane = 1; plane < 3; plane++) __builtin_prefetch(to + plane * c.num_mfcc * c.num_frames, 1, 2);
+        }
     }
 
+    // Writes count lanes, and fetches what the next block will write: a fresh output is in no cache.
     static void put(float* to, Vec v, int count) {
+        __builtin_prefetch(to + 2 * kLanes, 1, 2);
         if (count == kLanes)
             store(to, v);
         else
