@@ -32,6 +32,12 @@ TailCall = _struct("TailCall", ("scale", "noise", "strength", "bias", "next"), (
                    ("alpha", "gain", "clamp"),
                    ("scale_kind", "noise_kind", "strength_kind", "bias_kind", "next_kind", "act"))
 
+LayerTailCall = _struct("LayerTailCall", ("input", "gradient", "direction", "scale", "noise", "strength", "bias",
+                                          "next", "d_scale", "d_next", "d_bias", "d_strength", "taps_x", "taps_y",
+                                          "output", "output2", "sums"), ("noise_stride",), ("alpha", "gain", "clamp"),
+                        ("batch", "channels", "in_y", "in_x", "out_y", "out_x", "up_y", "up_x", "down_y", "down_x",
+                         "pad_y", "pad_x", "num_y", "num_x", "strips", "kind", "threads"))
+
 
 class FusedCall(ctypes.Structure):
     """A filter and what follows it."""
@@ -45,7 +51,8 @@ class FusedBackCall(ctypes.Structure):
     _fields_ = [("fused", FusedCall), ("gradient", ctypes.c_void_p), ("sums", ctypes.c_void_p)]
 
 
-CALLS = {"bias_act": BiasActCall, "upfirdn2d": UpfirdnCall, "fused_layer": FusedCall, "fused_back": FusedBackCall}
+CALLS = {"bias_act": BiasActCall, "upfirdn2d": UpfirdnCall, "fused_layer": FusedCall, "fused_back": FusedBackCall,
+         "layer_tail": LayerTailCall, "layer_tail_back": LayerTailCall, "layer_tail_back_twice": LayerTailCall}
 
 
 def usable(x, *others) -> bool:
@@ -69,13 +76,18 @@ def check_size(op: str, shape) -> None:
 
 
 def call(op: str, values, device) -> None:
-    """Run an op: values is a filled struct from CALLS; RuntimeError with CUDA's words when the launch fails."""
-    function = _function(build.library(device.type), op)
-    if device.type == "cuda":
+    """Run an op: values is a filled struct from CALLS; RuntimeError with CUDA's words when the launch fails.
+
+    device: a torch.device, or "simd" for the vector kernels of the processor.
+    """
+    if device == "simd":
+        problem = _function(build.library("simd"), op)(ctypes.byref(values), None)
+    elif device.type == "cuda":
+        function = _function(build.library("cuda"), op)
         with torch.cuda.device(device):
             problem = function(ctypes.byref(values), torch.cuda.current_stream().cuda_stream)
     else:
-        problem = function(ctypes.byref(values), None)
+        problem = _function(build.library(device.type), op)(ctypes.byref(values), None)
     if problem is not None:
         raise RuntimeError(f"the native op {op} failed on {device}: {problem.decode(errors='replace')}")
 

@@ -9,10 +9,10 @@ import math
 import torch
 from torch import nn
 
+from torch_utils.ops import layer_tail, native
 from torch_utils.ops.bias_act import ACTIVATIONS, bias_act
 from torch_utils.ops.modulated_conv import EPSILON, modulated_conv2d
 from torch_utils.ops.modulated_layer import modulated_layer
-from torch_utils.ops.native import usable
 from torch_utils.ops.upfirdn2d import setup_filter, upsample2d
 from voice2style.layers import (
     DEFAULT_FILTER,
@@ -101,7 +101,7 @@ class SynthesisLayer(nn.Module):
             self.noise_strength = nn.Parameter(torch.zeros([]))
 
     def forward(self, x, w, noise, gain=1.0):  # [N, I, H, W], [N, D] -> [N, O, H*up, W*up]
-        if usable(x, self.weight):
+        if self.runs_native(x):
             return self.native(x, self.affine(w), noise, gain)
         early, late = split_gain(self.activation, gain)
         y = modulated_conv2d(x, self.weight, self.affine(w), noise.of(self, early), up=self.up, padding=1, gain=early,
@@ -109,6 +109,11 @@ class SynthesisLayer(nn.Module):
                              epsilon=self.epsilon)
         bias = self.bias if early == 1 else self.bias * early
         return bias_act(y, bias, act=self.activation, gain=late, clamp=scaled(self.conv_clamp, gain))
+
+    def runs_native(self, x):
+        """Return whether one pass over the convolution's result can do the rest of the layer."""
+        in_vectors = layer_tail.usable(x, self.weight) and self.activation in layer_tail.STRAIGHT
+        return in_vectors or native.usable(x, self.weight)
 
     def native(self, x, styles, noise, gain=1.0, *, modulated=False, next_styles=None):
         """Return the same by native ops, times next_styles; modulated: x is multiplied by the styles already."""
@@ -184,7 +189,7 @@ class SynthesisBlock(nn.Module):
         return self.skip(x, gain=math.sqrt(0.5)) + self._both(x, w0, w1, noise, gain=math.sqrt(0.5))
 
     def _both(self, x, w0, w1, noise, gain=1.0):
-        if not usable(x, self.conv0.weight):
+        if not self.conv0.runs_native(x):
             return self.conv1(self.conv0(x, w0, noise), w1, noise, gain)
         styles = self.conv1.affine(w1)  # conv0 multiplies its result by them as it writes it
         x = self.conv0.native(x, self.conv0.affine(w0), noise, next_styles=styles)
