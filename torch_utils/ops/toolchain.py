@@ -73,12 +73,13 @@ def _host(name):
     compiler = find_host_compiler()
     if compiler is None:
         raise CannotBuild("there is no C++ compiler (install g++ or set CXX)")
-    flags, version, label = ("-std=c++17", "-fPIC", "-Wall", "-Wextra"), _ask(compiler, "--version"), "host"
+    flags, version = ("-std=c++17", "-fPIC", "-Wall", "-Wextra"), _ask(compiler, "--version")
     if name == "cpu":
-        return Toolchain(name, (compiler, "-O2", *flags, "-ffp-contract=off"), (compiler, "-shared"), version, ".cpp", label)
+        flags, link = ("-O2", *flags, "-ffp-contract=off"), (compiler, "-shared")
+        return Toolchain(name, (compiler, *flags), link, version, ".cpp", "host")
     native = "-mcpu=native" if platform.machine().lower() in ("arm64", "aarch64") else "-march=native"
-    flags = ("-O3", *flags, native, "-fno-math-errno", "-Wno-psabi", "-pthread")
-    return Toolchain(name, (compiler, *flags), (compiler, "-shared", "-pthread"), version + _processor(), ".cpp", "processor")
+    flags, link = ("-O3", *flags, native, "-fno-math-errno", "-Wno-psabi", "-pthread"), (compiler, "-shared", "-pthread")
+    return Toolchain(name, (compiler, *flags), link, version + _processor(), ".cpp", "processor")
 
 
 def _processor():

@@ -8,7 +8,8 @@ import math
 import torch
 from torch.nn import functional as F
 
-from torch_utils.ops.bias_act import bias_act
+from torch_utils.ops import tiled_conv
+from torch_utils.ops.bias_act import ACTIVATIONS, bias_act
 from torch_utils.ops.upfirdn2d import filter_size, upfirdn2d, upsample2d
 from torch_utils.ops.winograd import TILE, conv3x3, transform_weight
 from voice2style.generators.stylegan2 import NOISE_MODES, Noise
@@ -19,6 +20,9 @@ _FULL_PRECISION_UP_TO = 32  # pixels: smaller blocks are cheap, and errors made 
 _WHOLE_BATCH_BELOW = 1 << 20  # activations of a sample; larger blocks draw one picture at a time, in less memory
 _WEIGHTS_PER_ACTIVATION = 4  # modulating one weight costs about as much as scaling four activations
 _WINOGRAD_CHANNELS, _WINOGRAD_SIDE = 128, 32  # fewer channels or pixels: the direct convolution is faster
+
+
+_TILED_PIXELS = {False: 16**2, True: 48**2}  # of plain and up-sampling layers, from where on the vector kernels win
 
 
 class FastSynthesis:
@@ -117,9 +121,9 @@ class _Block:
 
 
 class _Layer:
-    """Modulated 3x3 convolution, noise, bias and activation, in the cheaper of two forms.
+    """Modulated 3x3 convolution, noise, bias and activation, in the cheapest form.
 
-    "w": the weights of the one sample are modulated and demodulated. "x": the activations are scaled before and behind
+    "tiled": all of it in one pass of the vector kernels, where they are built and suit. "w": the weights of the one sample are modulated and demodulated. "x": the activations are scaled before and behind
     a convolution with the shared weights, which for many channels in float32 is Winograd's.
     """
 
@@ -132,15 +136,16 @@ class _Layer:
         if dtype == torch.float16:  # so that sums of products stay small; demodulation cancels the scale again
             weight = weight / (weight.abs().amax([1, 2, 3], keepdim=True) * math.sqrt(weight[0].numel()))
         self.squares, self.epsilon = weight.square().sum([2, 3]).t().contiguous(), layer.epsilon  # [I, O]
-        weight = _laid(weight.transpose(0, 1) if self.up else weight).clone()
-        self.shared = weight.to(dtype)
         self.bias = layer.bias.detach() * self.early
+        self.tiled, self.taps = _tiled(layer, dtype)
+        weight = _laid(weight.transpose(0, 1) if self.up else weight).clone()
+        self.shared = None if self.tiled else weight.to(dtype)
         self.kernel = _correlation_kernel(layer.resample_filter)
         size = layer.weight.shape[0] * math.prod(layer.shape)
         self.winograd = None
-        if dtype == torch.float32 and not self.up and _suits_winograd(layer):
+        if dtype == torch.float32 and not self.tiled and _suits_winograd(layer):
             self.winograd, self.shared = transform_weight(layer.weight.detach()), None
-        self.modulates_weights = self.winograd is None and _WEIGHTS_PER_ACTIVATION * weight.numel() < size
+        self.modulates_weights = not self.tiled and self.winograd is None and _WEIGHTS_PER_ACTIVATION * weight.numel() < size
         self.weight = weight if self.modulates_weights else None  # float32, of which bfloat16 ones are made each time
         self.noise_const = None
         if hasattr(layer, "noise_strength"):
@@ -157,6 +162,10 @@ class _Layer:
         if self.dtype == torch.float16:
             styles = styles / styles.abs().amax(1, keepdim=True)
         scale = (styles.square() @ self.squares + self.epsilon).rsqrt() * self.early
+        if self.tiled:
+            size = [side * 2 for side in x.shape[2:]] if self.up else x.shape[2:]
+            return tiled_conv.convolve(x, self.tiled, size, taps=self.taps, in_scale=styles, out_scale=scale,
+                                       bias=self.bias, noise=noise, slope=_slope(self.activation), clamp=self.clamp)
         noise = None if noise is None else noise.to(self.dtype)
         y = self._one(x, styles, scale, noise) if len(x) == 1 else self._many(x, styles, scale, noise)
         return bias_act(y, act=self.activation, gain=self.late, clamp=self.clamp, overwrite=True)
@@ -244,6 +253,32 @@ def _suits_winograd(layer):
     sides, channels = layer.shape, min(layer.weight.shape[:2])
     whole = all(side % TILE == 0 for side in sides) and layer.weight.device.type == "cpu"
     return whole and channels >= _WINOGRAD_CHANNELS and math.prod(sides) >= _WINOGRAD_SIDE**2 and layer.up == 1
+
+
+def _tiled(layer, dtype):
+    """Return a layer's (TiledWeight, taps of its low-pass or None), or (None, None) where plain torch is faster."""
+    pixels, taps = math.prod(layer.shape), None
+    if dtype == torch.float16 or pixels < _TILED_PIXELS[layer.up > 1] or _slope(layer.activation) is None:
+        return None, None
+    if layer.up > 1 and (taps := _separate(_correlation_kernel(layer.resample_filter))) is None:
+        return None, None
+    weight, side, bf16 = layer.weight.detach(), min(layer.shape), dtype == torch.bfloat16
+    if layer.up == 1:
+        return tiled_conv.weight_for(weight, "same", side=side, bf16=bf16 and min(weight.shape[:2]) >= 64), None
+    return tiled_conv.weight_for(weight.transpose(0, 1), "up", adjoint=True, bf16=bf16), taps
+
+
+def _slope(activation):
+    """Return the slope of a rectifier for negative numbers, or None for other activations."""
+    return {"linear": 1.0, "relu": 0.0, "lrelu": ACTIVATIONS["lrelu"].alpha}.get(activation)
+
+
+def _separate(kernel):
+    """Return taps [4] whose outer product with themselves is the kernel, or None."""
+    if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1]:
+        return None
+    taps = kernel.sum(0) / kernel.sum().clamp(min=1e-12).sqrt()
+    return taps if len(taps) == 4 and torch.allclose(taps[:, None] * taps, kernel, atol=1e-6) else None
 
 
 def _correlation_kernel(taps):

@@ -6,9 +6,15 @@
 #include <cstring>
 #include <functional>
 #include <mutex>
+#include <new>
+#include <stdlib.h>
+#include <sys/mman.h>
 #include <thread>
 #include <unistd.h>
 #include <vector>
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 
 namespace v2s {
 
@@ -43,10 +49,30 @@ inline Vec load(const BFloat16* from) {
 inline void store(float* to, Vec v) { memcpy(to, &v, sizeof v); }
 
 inline void store(BFloat16* to, Vec v) {  // rounds to the nearest, ties to even; what is not a number stays one
+#ifdef __AVX512BF16__
+    __m256bh h = _mm512_cvtneps_pbh((__m512)v);
+    memcpy(to, &h, sizeof h);
+#else
     Bits b = (Bits)v;
     Bits rounded = (b + 0x7fff + ((b >> 16) & 1)) >> 16;
     Half h = __builtin_convertvector(v == v ? rounded : (b >> 16) | 0x40, Half);
     memcpy(to, &h, sizeof h);
+#endif
+}
+
+inline float widen(BFloat16 x) {
+    uint32_t bits = uint32_t(x.bits) << 16;
+    float wide;
+    memcpy(&wide, &bits, sizeof wide);
+    return wide;
+}
+
+inline void put(float* to, float x) { *to = x; }
+
+inline void put(BFloat16* to, float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    to->bits = uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
 inline Vec all(float x) { return x - Vec{}; }
@@ -122,16 +148,29 @@ class Pool {
     int helpers_ = 0, pending_ = 0;
 };
 
-// Memory of this thread that lasts from call to call, aligned to cache lines; slot: who uses it.
+// Memory of this thread that lasts from call to call, aligned, in large pages where the system has them; slot: whose.
 inline float* scratch(int slot, size_t floats) {
-    constexpr size_t kAlign = 64 / sizeof(float);
-    thread_local std::vector<float> held[4];
-    if (held[slot].size() < floats + kAlign) {
-        std::vector<float>().swap(held[slot]);
-        held[slot].resize(floats + kAlign);
+    struct Held {
+        void* at = nullptr;
+        size_t bytes = 0;
+        ~Held() { free(at); }
+    };
+    thread_local Held held[4];
+    Held& mine = held[slot];
+    size_t bytes = floats * sizeof(float);
+    if (mine.bytes < bytes) {
+        constexpr size_t kPage = size_t(2) << 20;
+        bytes = (bytes + kPage - 1) / kPage * kPage;
+        free(mine.at);
+        mine = {};
+        if (posix_memalign(&mine.at, kPage, bytes) != 0) throw std::bad_alloc();
+        mine.bytes = bytes;
+#ifdef MADV_HUGEPAGE
+        madvise(mine.at, bytes, MADV_HUGEPAGE);
+#endif
+        memset(mine.at, 0, bytes);
     }
-    auto at = reinterpret_cast<uintptr_t>(held[slot].data());
-    return reinterpret_cast<float*>((at + 63) & ~uintptr_t(63));
+    return static_cast<float*>(mine.at);
 }
 
 }  // namespace v2s

@@ -16,34 +16,110 @@ namespace {
 
 using namespace v2s;
 
-// F(4, 3) at 0, 1, -1, 2, -2 and infinity.
-template <class T> inline void three_in(const T* x, T* y) {
-    T even = x[4] - 4.0f * x[2], odd = x[3] - 4.0f * x[1], rest = x[4] - x[2], slope = 2.0f * (x[3] - x[1]);
-    y[0] = 4.0f * x[0] - 5.0f * x[2] + x[4];
-    y[1] = even + odd;
-    y[2] = even - odd;
-    y[3] = rest + slope;
-    y[4] = rest - slope;
-    y[5] = 4.0f * x[1] - 5.0f * x[3] + x[5];
-}
+// Four outputs of three taps, at 0, 1, -1, 2, -2 and infinity.
+struct Same4 {  // y[i] = sum w[k] x[i + k]
+    using Cell = float;
+    static constexpr int kWindow = 6, kProducts = 6, kOutputs = 4, kStep = 4;
+    static void in(const Vec* x, Vec* y) {
+        Vec even = x[4] - 4.0f * x[2], odd = x[3] - 4.0f * x[1], rest = x[4] - x[2], slope = 2.0f * (x[3] - x[1]);
+        y[0] = 4.0f * x[0] - 5.0f * x[2] + x[4];
+        y[1] = even + odd;
+        y[2] = even - odd;
+        y[3] = rest + slope;
+        y[4] = rest - slope;
+        y[5] = 4.0f * x[1] - 5.0f * x[3] + x[5];
+    }
+    static void out(const Vec* m, Vec* y) {
+        Vec sum = m[1] + m[2], odd = m[1] - m[2], sum2 = m[3] + m[4], odd2 = m[3] - m[4];
+        y[0] = m[0] + sum + sum2;
+        y[1] = odd + 2.0f * odd2;
+        y[2] = sum + 4.0f * sum2;
+        y[3] = odd + 8.0f * odd2 + m[5];
+    }
+    static double weight(int row, int tap) {
+        constexpr double g[6][3] = {{.25, 0, 0},
+                                    {-1. / 6, -1. / 6, -1. / 6},
+                                    {-1. / 6, 1. / 6, -1. / 6},
+                                    {1. / 24, 1. / 12, 1. / 6},
+                                    {1. / 24, -1. / 12, 1. / 6},
+                                    {0, 0, 1}};
+        return g[row][tap];
+    }
+};
 
-template <class T> inline void three_out(const T* m, T* y) {
-    T sum = m[1] + m[2], odd = m[1] - m[2], sum2 = m[3] + m[4], odd2 = m[3] - m[4];
-    y[0] = m[0] + sum + sum2;
-    y[1] = odd + 2.0f * odd2;
-    y[2] = sum + 4.0f * sum2;
-    y[3] = odd + 8.0f * odd2 + m[5];
-}
+// Six outputs of three taps, at 0, 1, -1, 2, -2, 1/2, -1/2 and infinity.
+struct Same6 {
+    using Cell = float;
+    static constexpr int kWindow = 8, kProducts = 8, kOutputs = 6, kStep = 6;
+    static void in(const Vec* x, Vec* y) {
+        y[0] = (x[6] - x[0]) + 5.25f * (x[2] - x[4]);
+        y[7] = (x[7] - x[1]) + 5.25f * (x[3] - x[5]);
+        Vec even = x[6] + x[2] - 4.25f * x[4], odd = x[5] + x[1] - 4.25f * x[3];
+        y[1] = even + odd;
+        y[2] = even - odd;
+        even = x[6] - 1.25f * x[4] + 0.25f * x[2], odd = 2.0f * x[5] - 2.5f * x[3] + 0.5f * x[1];
+        y[3] = even + odd;
+        y[4] = even - odd;
+        even = x[6] - 5.0f * x[4] + 4.0f * x[2], odd = 0.5f * x[5] - 2.5f * x[3] + 2.0f * x[1];
+        y[5] = even + odd;
+        y[6] = even - odd;
+    }
+    static void out(const Vec* m, Vec* y) {
+        Vec sum = m[1] + m[2], odd = m[1] - m[2], sum2 = m[3] + m[4], odd2 = m[3] - m[4], sum3 = m[5] + m[6],
+            odd3 = m[5] - m[6];
+        y[0] = m[0] + sum + sum2 + sum3;
+        y[1] = odd + 2.0f * odd2 + 0.5f * odd3;
+        y[2] = sum + 4.0f * sum2 + 0.25f * sum3;
+        y[3] = odd + 8.0f * odd2 + 0.125f * odd3;
+        y[4] = sum + 16.0f * sum2 + 0.0625f * sum3;
+        y[5] = odd + 32.0f * odd2 + 0.03125f * odd3 + m[7];
+    }
+    static double weight(int row, int tap) {
+        constexpr double g[8][3] = {{-1, 0, 0},
+                                    {-2. / 9, -2. / 9, -2. / 9},
+                                    {-2. / 9, 2. / 9, -2. / 9},
+                                    {1. / 90, 1. / 45, 2. / 45},
+                                    {1. / 90, -1. / 45, 2. / 45},
+                                    {32. / 45, 16. / 45, 8. / 45},
+                                    {32. / 45, -16. / 45, 8. / 45},
+                                    {0, 0, 1}};
+        return g[row][tap];
+    }
+};
 
-constexpr double kThree[6][3] = {{.25, 0, 0},
-                                 {-1. / 6, -1. / 6, -1. / 6},
-                                 {-1. / 6, 1. / 6, -1. / 6},
-                                 {1. / 24, 1. / 12, 1. / 6},
-                                 {1. / 24, -1. / 12, 1. / 6},
-                                 {0, 0, 1}};
+// Four outputs of three taps, at 0, 1, -1, 1/2, -2 and infinity, which bfloat16 bears better than those of Same4.
+struct Same4Half {
+    using Cell = BFloat16;
+    static constexpr int kWindow = 6, kProducts = 6, kOutputs = 4, kStep = 4;
+    static void in(const Vec* x, Vec* y) {
+        y[0] = (x[0] + x[4]) + 1.5f * (x[3] - x[1]) - 2.0f * x[2];
+        y[5] = (x[1] + x[5]) + 1.5f * (x[4] - x[2]) - 2.0f * x[3];
+        y[1] = (x[4] - x[1]) + 2.5f * x[3] + 0.5f * x[2];
+        y[2] = (x[4] + x[1]) + 0.5f * x[3] - 2.5f * x[2];
+        Vec even = x[4] - x[2], odd = x[3] - x[1];
+        y[3] = even + 2.0f * odd;
+        y[4] = even - 0.5f * odd;
+    }
+    static void out(const Vec* m, Vec* y) {
+        Vec sum = m[1] + m[2], odd = m[1] - m[2];
+        y[0] = m[0] + sum + m[3] + m[4];
+        y[1] = odd + 0.5f * m[3] - 2.0f * m[4];
+        y[2] = sum + 0.25f * m[3] + 4.0f * m[4];
+        y[3] = odd + 0.125f * m[3] - 8.0f * m[4] + m[5];
+    }
+    static double weight(int row, int tap) {
+        constexpr double g[6][3] = {{1, 0, 0},
+                                    {1. / 3, 1. / 3, 1. / 3},
+                                    {-1. / 3, 1. / 3, -1. / 3},
+                                    {-16. / 15, -8. / 15, -4. / 15},
+                                    {1. / 15, -2. / 15, 4. / 15},
+                                    {0, 0, 1}};
+        return g[row][tap];
+    }
+};
 
-// F(4, 2) at 0, 1, -1, 2 and infinity.
-template <class T> inline void two_in(T a, T b, T c, T d, T e, T* y) {
+// Four outputs of two taps, at 0, 1, -1, 2 and infinity.
+inline void two_in(Vec a, Vec b, Vec c, Vec d, Vec e, Vec* y) {
     y[0] = 2.0f * (a - c) + (d - b);
     y[1] = d - c - 2.0f * b;
     y[2] = d - 3.0f * c + 2.0f * b;
@@ -51,56 +127,73 @@ template <class T> inline void two_in(T a, T b, T c, T d, T e, T* y) {
     y[4] = 2.0f * (b - d) + (e - c);
 }
 
-template <class T> inline void two_out(const T* m, T* y) {
-    T sum = m[1] + m[2], odd = m[1] - m[2];
+inline void two_out(const Vec* m, Vec* y) {
+    Vec sum = m[1] + m[2], odd = m[1] - m[2];
     y[0] = m[0] + sum + m[3];
     y[1] = odd + 2.0f * m[3];
     y[2] = sum + 4.0f * m[3];
     y[3] = odd + 8.0f * m[3] + m[4];
 }
 
-// Weights of F(4, 2) for the taps (first, last) of the three, then the one in the middle four times.
-constexpr double split(int row, int tap, bool swapped) {
-    constexpr double kTwo[5][2] = {{.5, 0}, {-.5, -.5}, {-1. / 6, 1. / 6}, {1. / 6, 1. / 3}, {0, 1}};
-    if (row >= 5) return tap == 1;
-    return tap == 1 ? 0 : kTwo[row][(tap == 2) != swapped];
+// Of the taps (first, last) of three in some order, then the one in the middle.
+inline double two_weight(int row, int tap, int first) {
+    constexpr double g[5][2] = {{.5, 0}, {-.5, -.5}, {-1. / 6, 1. / 6}, {1. / 6, 1. / 3}, {0, 1}};
+    return row >= 5 ? tap == 1 : tap == 1 ? 0 : g[row][tap != first];
 }
 
-struct Same {  // y[i] = sum w[k] x[i + k]
-    static constexpr int kWindow = 6, kProducts = 6, kOutputs = 4, kStep = 4;
-    template <class T> static void in(const T* x, T* y) { three_in(x, y); }
-    template <class T> static void out(const T* m, T* y) { three_out(m, y); }
-    static double weight(int row, int tap) { return kThree[row][tap]; }
-};
-
-struct Up {  // y[2 i] = w[2] x[i] + w[0] x[i + 1], y[2 i + 1] = w[1] x[i + 1]
+struct Up4 {  // y[2 i] = w[2] x[i] + w[0] x[i + 1], y[2 i + 1] = w[1] x[i + 1]
+    using Cell = float;
     static constexpr int kWindow = 5, kProducts = 9, kOutputs = 8, kStep = 4;
-    template <class T> static void in(const T* x, T* y) {
+    static void in(const Vec* x, Vec* y) {
         two_in(x[0], x[1], x[2], x[3], x[4], y);
         for (int i = 0; i < 4; i++) y[5 + i] = x[1 + i];
     }
-    template <class T> static void out(const T* m, T* y) {
-        T even[4];
+    static void out(const Vec* m, Vec* y) {
+        Vec even[4];
         two_out(m, even);
         for (int i = 0; i < 4; i++) y[2 * i] = even[i], y[2 * i + 1] = m[5 + i];
     }
-    static double weight(int row, int tap) { return split(row, tap, true); }
+    static double weight(int row, int tap) { return two_weight(row, tap, 2); }
 };
 
-struct Down {  // y[i] = sum w[k] x[2 i + k]
+struct Down4 {  // y[i] = sum w[k] x[2 i + k]
+    using Cell = float;
     static constexpr int kWindow = 9, kProducts = 9, kOutputs = 4, kStep = 8;
-    template <class T> static void in(const T* x, T* y) {
+    static void in(const Vec* x, Vec* y) {
         two_in(x[0], x[2], x[4], x[6], x[8], y);
         for (int i = 0; i < 4; i++) y[5 + i] = x[1 + 2 * i];
     }
-    template <class T> static void out(const T* m, T* y) {
+    static void out(const Vec* m, Vec* y) {
         two_out(m, y);
         for (int i = 0; i < 4; i++) y[i] = y[i] + m[5 + i];
     }
-    static double weight(int row, int tap) { return split(row, tap, false); }
+    static double weight(int row, int tap) { return two_weight(row, tap, 0); }
 };
 
-enum Form { kSame, kUp, kDown };
+struct Up3Half {  // Up4 with three outputs of two taps, at 0, 1, -1 and infinity, whose numbers do not grow
+    using Cell = BFloat16;
+    static constexpr int kWindow = 4, kProducts = 7, kOutputs = 6, kStep = 3;
+    static void in(const Vec* x, Vec* y) {
+        y[0] = x[2] - x[0];
+        y[1] = x[2] + x[1];
+        y[2] = x[2] - x[1];
+        y[3] = x[3] - x[1];
+        for (int i = 0; i < 3; i++) y[4 + i] = x[1 + i];
+    }
+    static void out(const Vec* m, Vec* y) {
+        Vec sum = m[1] + m[2];
+        y[0] = m[0] + sum;
+        y[2] = m[1] - m[2];
+        y[4] = sum + m[3];
+        for (int i = 0; i < 3; i++) y[2 * i + 1] = m[4 + i];
+    }
+    static double weight(int row, int tap) {
+        constexpr double g[4][2] = {{-1, 0}, {.5, .5}, {.5, -.5}, {0, 1}};
+        return row >= 4 ? tap == 1 : tap == 1 ? 0 : g[row][tap != 2];
+    }
+};
+
+enum Form { kSame4, kSame6, kUp4, kDown4, kSame4Half, kUp3Half };
 enum Kind { kBFloat16 = 1, kFloat32 = 2 };  // as in launch.h
 constexpr int kRows = kLanes == 16 ? 8 : 4;  // tiles that one product of registers takes
 constexpr int kPad = 16;                     // floats between rows, lest they meet in the same cache sets
@@ -109,7 +202,7 @@ constexpr int kPad = 16;                     // floats between rows, lest they m
 
 struct WinogradCall {
     const void* input;       // [batch, in_y, in_x, in_channels] of kind
-    const float* weight;     // transformed
+    const void* weight;      // transformed, of the form's number type
     const float* in_scale;   // [batch, in_channels] or null
     const float* out_scale;  // [batch, out_channels] or null
     const float* bias;       // [out_channels] or null
@@ -118,10 +211,20 @@ struct WinogradCall {
     void* output;            // [batch, out_y, out_x, out_channels] of kind
     int64_t noise_stride;
     double alpha, clamp;  // slope of the leaky rectifier (1: none); largest magnitude (negative: none)
-    int32_t batch, in_y, in_x, out_y, out_x, in_channels, out_channels, form, padding, kind, threads, strip_kb;
+    int32_t batch, in_y, in_x, out_y, out_x, in_channels, out_channels, form, padding, kind, threads;
 };
 
 namespace {
+
+// Calls what(an algorithm) for a number of Form.
+template <class What> void with(int form, const What& what) {
+    if (form == kSame4) what(Same4());
+    if (form == kSame6) what(Same6());
+    if (form == kUp4) what(Up4());
+    if (form == kDown4) what(Down4());
+    if (form == kSame4Half) what(Same4Half());
+    if (form == kUp3Half) what(Up3Half());
+}
 
 // What happens to a number between the sum of products and memory.
 struct Tail {
@@ -141,34 +244,57 @@ struct Tail {
     }
 };
 
+// sum += inputs k of a tile (its next numbers, as many as kTogether) times weights of as many outputs as a vector has.
+inline Vec add_products(Vec sum, const float* tile, const float* weights) { return sum + load(weights) * *tile; }
+
+inline Vec add_products(Vec sum, const BFloat16* tile, const BFloat16* weights) {
+#ifdef __AVX512BF16__
+    int pair;
+    memcpy(&pair, tile, sizeof pair);
+    return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_loadu_si512(weights), (__m512bh)_mm512_set1_epi32(pair));
+#else
+    for (int k = 0; k < 2; k++)
+        for (int o = 0; o < kLanes; o++) sum[o] += widen(weights[2 * o + k]) * widen(tile[k]);
+    return sum;
+#endif
+}
+
+template <class Cell> constexpr int kTogether = 4 / sizeof(Cell);
+
 // products [Rows tiles, Panels vectors of outputs] = tiles [Rows, count] by weights [Panels][count, kLanes].
-template <int Rows, int Panels>
-void multiply(const float* tiles, int64_t tile_stride, const float* weights, int64_t panel_stride, float* products,
+template <int Rows, int Panels, class Cell>
+void multiply(const Cell* tiles, int64_t tile_stride, const Cell* weights, int64_t panel_stride, float* products,
               int64_t product_stride, int count) {
-    Vec sums[Rows][Panels] = {};
-    for (int k = 0; k < count; k++) {
-        Vec w[Panels];
-        for (int p = 0; p < Panels; p++) w[p] = load(weights + p * panel_stride + k * kLanes);
+    Vec sums[Rows][Panels];
+    for (int r = 0; r < Rows; r++)
+        for (int p = 0; p < Panels; p++) sums[r][p] = Vec{};
+    for (int k = 0; k < count; k += kTogether<Cell>)
         for (int r = 0; r < Rows; r++)
-            for (int p = 0; p < Panels; p++) sums[r][p] += w[p] * tiles[r * tile_stride + k];
-    }
+            for (int p = 0; p < Panels; p++)
+                sums[r][p] = add_products(sums[r][p], tiles + r * tile_stride + k, weights + p * panel_stride + k * kLanes);
     for (int r = 0; r < Rows; r++)
         for (int p = 0; p < Panels; p++) store(products + r * product_stride + p * kLanes, sums[r][p]);
 }
 
+// Tiles along a side: with a low-pass behind them, which reaches one sample further, an input sample more.
+template <class F> int count_tiles(bool filtered, int side) {
+    return filtered ? side / 2 / F::kStep + 1 : (side + F::kOutputs - 1) / F::kOutputs;
+}
+
 // One sample, tile rows [first, last), output channels [from, to).
 template <class F, class Number> class Work {
+    using Cell = typename F::Cell;
     static constexpr int W = F::kWindow, P = F::kProducts, O = F::kOutputs;
 
   public:
     Work(const WinogradCall& call, int sample, int from, int to)
         : c(call), sample_(sample), from_(from), channels_(to - from),
-          across_((c.taps ? c.out_x / 2 + 4 : c.out_x + O - 1) / (c.taps ? 4 : O)), in_row_(c.in_channels + kPad),
+          across_(count_tiles<F>(c.taps, c.out_x)), in_row_(c.in_channels + kPad),
           out_row_(channels_ + kPad), input_(static_cast<const Number*>(c.input) + offset(sample, c.in_y, c.in_x, c.in_channels)),
           output_(static_cast<Number*>(c.output) + offset(sample, c.out_y, c.out_x, c.out_channels)) {
-        int64_t bytes = 0; (void)bytes;
-        strip_ = (c.strip_kb + kRows - 1) / kRows * kRows;
-        tiles_ = scratch(0, int64_t(P) * P * strip_ * in_row_);
+        int64_t weights = int64_t(P) * P * c.in_channels * c.out_channels * sizeof(Cell);
+        strip_ = int(std::clamp<int64_t>(weights >> 18, 16, 128)) / kRows * kRows;  // each strip reads all weights
+        tiles_ = reinterpret_cast<Cell*>(scratch(0, int64_t(P) * P * strip_ * in_row_));
         products_ = scratch(1, int64_t(P) * P * strip_ * out_row_);
     }
 
@@ -176,7 +302,9 @@ template <class F, class Number> class Work {
         if (c.taps)
             filtered(first, last);
         else
-            strips(first, last, [this](int row, int column, int channel, const Vec* y) { place(row, column, channel, y); });
+            strips(first, last, [this](int row, int column, int channel, const Vec* y) {
+                place(row * O, column * O, channel, y);
+            });
     }
 
   private:
@@ -202,7 +330,7 @@ template <class F, class Number> class Work {
         int top = row * F::kStep - c.padding, left = column * F::kStep - c.padding;
         bool inside = top >= 0 && left >= 0 && top + W <= c.in_y && left + W <= c.in_x;
         const float* scale = c.in_scale ? c.in_scale + int64_t(sample_) * c.in_channels : nullptr;
-        float* to = tiles_ + int64_t(t) * in_row_;
+        Cell* to = tiles_ + int64_t(t) * in_row_;
         int64_t step = int64_t(strip_) * in_row_;
         for (int channel = 0; channel < c.in_channels; channel += kLanes) {
             const Number* from = input_ + (int64_t(top) * c.in_x + left) * c.in_channels + channel;
@@ -229,8 +357,9 @@ template <class F, class Number> class Work {
     void multiply_all(int count) {
         int64_t panel = int64_t(c.in_channels) * kLanes;
         for (int product = 0; product < P * P; product++) {
-            const float* w = c.weight + (int64_t(product) * c.out_channels + from_) * c.in_channels;
-            const float* in = tiles_ + int64_t(product) * strip_ * in_row_;
+            const Cell* w =
+                static_cast<const Cell*>(c.weight) + (int64_t(product) * c.out_channels + from_) * c.in_channels;
+            const Cell* in = tiles_ + int64_t(product) * strip_ * in_row_;
             float* out = products_ + int64_t(product) * strip_ * out_row_;
             int channel = 0;
             for (; channel + 2 * kLanes <= channels_; channel += 2 * kLanes)
@@ -258,67 +387,59 @@ template <class F, class Number> class Work {
         for (int k = 0; k < O; k++) F::out(half[k], y + k * O);
     }
 
-    // Writes a tile, as far as it lies in the picture, behind what follows the convolution.
-    void place(int row, int column, int channel, const Vec* y) {
+    // Writes a tile whose first sample is (top, left), as far as it lies in the picture, behind what follows.
+    void place(int top, int left, int channel, const Vec* y) {
         Tail tail(c, sample_, from_ + channel);
-        int bottom = std::min(O, c.out_y - row * O), right = std::min(O, c.out_x - column * O);
-        for (int i = 0; i < bottom; i++) {
-            int64_t at = int64_t(row * O + i) * c.out_x + column * O;
-            const float* noise = noise_at(at);
+        int bottom = std::min(O, c.out_y - top), right = std::min(O, c.out_x - left), start = std::max(0, -left);
+        for (int i = std::max(0, -top); i < bottom; i++) {
+            int64_t at = int64_t(top + i) * c.out_x + left;
+            const float* noise = c.noise ? c.noise + sample_ * c.noise_stride + at : nullptr;
             Number* to = output_ + at * c.out_channels + from_ + channel;
-            for (int j = 0; j < right; j++) store(to + int64_t(j) * c.out_channels, tail(y[i * O + j], noise ? noise[j] : 0));
+            for (int j = start; j < right; j++)
+                store(to + int64_t(j) * c.out_channels, tail(y[i * O + j], noise ? noise[j] : 0));
         }
     }
 
-    const float* noise_at(int64_t pixel) const {
-        return c.noise ? c.noise + sample_ * c.noise_stride + pixel : nullptr;
-    }
-
-    // The rows 8 first - 2 .. 8 last - 3 of the picture that the low-pass makes of the tiles, 4 taps in both directions.
+    // Form up with the low-pass behind it: the tile gives, of each line, 8 samples behind the 3 that its neighbour left.
     void filtered(int first, int last) {
-        int group = std::max(1, strip_ / across_), width = across_ * O + 1;  // a column of zeros on the left
-        int64_t line = int64_t(width) * channels_;
-        float* lines = scratch(2, (3 + int64_t(group) * O) * line);  // three lines of the group above, then this one's
-        std::fill(lines, lines + 3 * line, 0.0f);
-        for (int y = 0; y < 3 + group * O; y++) std::fill(lines + y * line, lines + y * line + channels_, 0.0f);
-        auto keep = [&](int top) {
-            return [this, top, line, lines](int row, int column, int channel, const Vec* y) {
-                float* to = lines + (3 + (row - top) * O) * line + int64_t(column * O + 1) * channels_ + channel;
-                for (int i = 0; i < O; i++)
-                    for (int j = 0; j < O; j++) store(to + i * line + int64_t(j) * channels_, y[i * O + j]);
-            };
-        };
-        if (first > 0) {
-            strips(first - 1, first, keep(first - 1));
-            memcpy(lines, lines + O * line, 3 * line * sizeof(float));
-        }
-        for (int top = first; top < last; top += group) {
-            int bottom = std::min(last, top + group);
-            strips(top, bottom, keep(top));
-            int end = std::min(bottom * O - 2, c.out_y);
-            for (int y = std::max(top * O - 2, 0); y < end; y++) filter_line(lines + (y - top * O + 2) * line, line, y);
-            memcpy(lines, lines + (bottom - top) * O * line, 3 * line * sizeof(float));
+        int64_t line = int64_t(across_) * O * channels_;
+        rows_above_ = scratch(2, 3 * line + int64_t(channels_) * 3 * O);
+        columns_before_ = rows_above_ + 3 * line;
+        std::fill(rows_above_, columns_before_, 0.0f);
+        if (first > 0)
+            strips(first - 1, first, [this](int, int column, int channel, Vec* y) { filter_rows(column, channel, y); });
+        strips(first, last, [this](int row, int column, int channel, Vec* y) {
+            filter_rows(column, channel, y);
+            filter_columns(column, channel, y);
+            place(row * O - 2, column * O - 2, channel, y);
+        });
+    }
+
+    // y [8][8] -> the sums over four rows, the last of which are the tile's own; keeps what the tile below needs.
+    void filter_rows(int column, int channel, Vec* y) {
+        Vec t[4] = {all(c.taps[0]), all(c.taps[1]), all(c.taps[2]), all(c.taps[3])};
+        for (int j = 0; j < O; j++) {
+            float* above = rows_above_ + (int64_t(column * O + j) * channels_ + channel) * 3;
+            Vec line[3 + O];
+            for (int i = 0; i < 3; i++) line[i] = load(above + i * kLanes);
+            for (int i = 0; i < O; i++) line[3 + i] = y[i * O + j];
+            for (int i = 0; i < 3; i++) store(above + i * kLanes, line[O + i]);
+            for (int i = 0; i < O; i++)
+                y[i * O + j] = (t[0] * line[i] + t[1] * line[i + 1]) + (t[2] * line[i + 2] + t[3] * line[i + 3]);
         }
     }
 
-    void filter_line(const float* lines, int64_t line, int y) {
-        float* across = scratch(3, line);
-        Vec t[4];
-        for (int k = 0; k < 4; k++) t[k] = all(c.taps[k]);
-        for (int64_t i = 0; i < int64_t(c.out_x + 3) * channels_; i += kLanes)
-            store(across + i, (t[0] * load(lines + i) + t[1] * load(lines + line + i)) +
-                                  (t[2] * load(lines + 2 * line + i) + t[3] * load(lines + 3 * line + i)));
-        int64_t pixel = int64_t(y) * c.out_x;
-        const float* noise = noise_at(pixel);
-        Number* to = output_ + pixel * c.out_channels + from_;
-        for (int channel = 0; channel < channels_; channel += kLanes) {
-            Tail tail(c, sample_, from_ + channel);
-            const float* from = across + channel;
-            for (int x = 0; x < c.out_x; x++, from += channels_) {
-                Vec sum = (t[0] * load(from) + t[1] * load(from + channels_)) +
-                          (t[2] * load(from + 2 * channels_) + t[3] * load(from + 3 * channels_));
-                store(to + int64_t(x) * c.out_channels + channel, tail(sum, noise ? noise[x] : 0));
-            }
+    // The same along the lines; the first tile of a line has zeros before it.
+    void filter_columns(int column, int channel, Vec* y) {
+        Vec t[4] = {all(c.taps[0]), all(c.taps[1]), all(c.taps[2]), all(c.taps[3])};
+        float* before = columns_before_ + int64_t(channel) * 3 * O;
+        for (int i = 0; i < O; i++) {
+            Vec line[3 + O];
+            for (int j = 0; j < 3; j++) line[j] = column ? load(before + (i * 3 + j) * kLanes) : Vec{};
+            for (int j = 0; j < O; j++) line[3 + j] = y[i * O + j];
+            for (int j = 0; j < 3; j++) store(before + (i * 3 + j) * kLanes, line[O + j]);
+            for (int j = 0; j < O; j++)
+                y[i * O + j] = (t[0] * line[j] + t[1] * line[j + 1]) + (t[2] * line[j + 2] + t[3] * line[j + 3]);
         }
     }
 
@@ -328,11 +449,12 @@ template <class F, class Number> class Work {
     const Number* input_;
     Number* output_;
     int strip_;
-    float *tiles_, *products_;
+    Cell* tiles_;
+    float *products_, *rows_above_ = nullptr, *columns_before_ = nullptr;
 };
 
 template <class F, class Number> void convolve(const WinogradCall& c) {
-    int rows = c.taps ? (c.out_y / 2 + 4) / 4 : (c.out_y + F::kOutputs - 1) / F::kOutputs;
+    int rows = count_tiles<F>(c.taps, c.out_y);
     int parts = (c.threads + c.batch - 1) / c.batch, bands = 1, groups = 1;  // of one sample
     if (rows >= 16 * parts || c.out_channels < 2 * kLanes * parts)
         bands = std::min(rows, parts);
@@ -353,24 +475,22 @@ template <class F> void convolve(const WinogradCall& c) {
         convolve<F, float>(c);
 }
 
-// weights [out, in, 3, 3] by strides -> [products][out / lanes][in][lanes]
-template <class F> void transform(const float* w, int64_t out_stride, int64_t in_stride, bool flip, int out, int in, float* to) {
-    constexpr int P = F::kProducts;
+// weights [out, in, 3, 3] by strides -> [products][out / lanes][in / together][lanes][together]
+template <class F>
+void transform(const float* w, int64_t out_stride, int64_t in_stride, bool flip, int out, int in, typename F::Cell* to) {
+    constexpr int P = F::kProducts, T = kTogether<typename F::Cell>;
     for (int o = 0; o < out; o++)
         for (int i = 0; i < in; i++) {
             const float* from = w + o * out_stride + i * in_stride;
-            double half[P][3];
+            double half[P][3] = {};
             for (int y = 0; y < P; y++)
-                for (int x = 0; x < 3; x++) {
-                    half[y][x] = 0;
-                    for (int k = 0; k < 3; k++) half[y][x] += F::weight(y, k) * from[flip ? 8 - (3 * k + x) : 3 * k + x];
-                }
+                for (int k = 0; k < 9; k++) half[y][k % 3] += F::weight(y, k / 3) * from[flip ? 8 - k : k];
             for (int y = 0; y < P; y++)
                 for (int x = 0; x < P; x++) {
                     double sum = 0;
                     for (int k = 0; k < 3; k++) sum += F::weight(x, k) * half[y][k];
-                    int64_t panel = (int64_t(y * P + x) * (out / kLanes) + o / kLanes) * in + i;
-                    to[panel * kLanes + o % kLanes] = float(sum);
+                    int64_t row = (int64_t(y * P + x) * (out / kLanes) + o / kLanes) * (in / T) + i / T;
+                    put(to + (row * kLanes + o % kLanes) * T + i % T, float(sum));
                 }
         }
 }
@@ -380,20 +500,34 @@ template <class F> void transform(const float* w, int64_t out_stride, int64_t in
 extern "C" {
 
 int v2s_simd_lanes() { return kLanes; }
+
+int v2s_simd_multiplies_bf16() {
+#ifdef __AVX512BF16__
+    return 1;
+#else
+    return 0;
+#endif
+}
+
 size_t v2s_sizeof_winograd() { return sizeof(WinogradCall); }
 
 const char* v2s_winograd(const WinogradCall* call, void*) {
-    if (call->form == kSame) convolve<Same>(*call);
-    if (call->form == kUp) convolve<Up>(*call);
-    if (call->form == kDown) convolve<Down>(*call);
+    with(call->form, [&](auto form) { convolve<decltype(form)>(*call); });
     return nullptr;
 }
 
-int v2s_winograd_products(int form) { return form == kSame ? Same::kProducts * Same::kProducts : Up::kProducts * Up::kProducts; }
+// How many bytes the transformed weights of one input and one output channel take.
+int v2s_winograd_bytes(int form) {
+    int bytes = 0;
+    with(form, [&](auto f) { bytes = f.kProducts * f.kProducts * sizeof(typename decltype(f)::Cell); });
+    return bytes;
+}
 
-void v2s_winograd_weight(const float* w, int64_t out_stride, int64_t in_stride, int flip, int out, int in, int form, float* to) {
-    if (form == kSame) transform<Same>(w, out_stride, in_stride, flip, out, in, to);
-    if (form == kUp) transform<Up>(w, out_stride, in_stride, flip, out, in, to);
-    if (form == kDown) transform<Down>(w, out_stride, in_stride, flip, out, in, to);
+void v2s_winograd_weight(const float* w, int64_t out_stride, int64_t in_stride, int flip, int out, int in, int form,
+                         void* to) {
+    with(form, [&](auto f) {
+        using F = decltype(f);
+        transform<F>(w, out_stride, in_stride, flip, out, in, static_cast<typename F::Cell*>(to));
+    });
 }
 }
