@@ -29,7 +29,8 @@ from torch_utils.ops.toolchain import CannotBuild, find_ninja, find_toolchain
 MODES = ("auto", "ref", "native")
 BUILD_SECONDS = 900  # a build that takes longer hangs
 SOURCES = Path(__file__).parent
-OPS = {"cpu": ("bias_act", "upfirdn2d", "fused"), "cuda": ("bias_act", "upfirdn2d", "fused"), "simd": ("cpu/winograd", "cpu/layer_tail")}
+OPS = {"cpu": ("bias_act", "upfirdn2d", "fused"), "cuda": ("bias_act", "upfirdn2d", "fused"),
+       "simd": ("cpu/winograd", "cpu/layer_tail", "cpu/weight_gradient")}
 _SHARED = ("launch.h", *(op + suffix for op in OPS["cuda"] for suffix in (".h", ".cpp", ".cu")))  # a .cu has its .cpp
 FILES = {"cpu": _SHARED, "cuda": _SHARED, "simd": ("cpu/simd.h", *(f"{op}.cpp" for op in OPS["simd"]))}
 LIBRARY = "native.so"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
-from torch_utils.ops import autocast_off
+from torch_utils.ops import autocast_off, weight_gradient
 
 
 class _Shape(NamedTuple):
@@ -81,6 +81,9 @@ class _WeightGradient(torch.autograd.Function):
     def forward(ctx, x, dy, w, shape):
         ctx.save_for_backward(x, dy)
         ctx.shape = shape
+        fine, coarse = (dy, x) if shape.transposed else (x, dy)
+        if weight_gradient.usable(fine, coarse, w.shape[2:], shape.stride, shape.groups):
+            return weight_gradient.weight_gradient(fine, coarse, shape.stride, shape.padding).to(w.dtype)
         with autocast_off(x):
             return torch.ops.aten.convolution_backward(
                 dy, x, w, None, shape.stride, shape.padding, (1, 1), shape.transposed, shape.rest, shape.groups,

@@ -37,6 +37,9 @@ LayerTailCall = _struct("LayerTailCall", ("input", "gradient", "direction", "sca
                                           "output", "output2", "sums"), ("noise_stride",), ("alpha", "gain", "clamp"),
                         ("batch", "channels", "in_y", "in_x", "out_y", "out_x", "up_y", "up_x", "down_y", "down_x",
                          "pad_y", "pad_x", "num_y", "num_x", "strips", "kind", "threads"))
+WeightGradientCall = _struct("WeightGradientCall", ("fine", "coarse", "sums", "output"), ints=(
+    "batch", "fine_y", "fine_x", "fine_channels", "coarse_y", "coarse_x", "coarse_channels", "stride", "pad_y", "pad_x",
+    "kind", "parts", "threads"))
 
 
 class FusedCall(ctypes.Structure):
@@ -52,7 +55,8 @@ class FusedBackCall(ctypes.Structure):
 
 
 CALLS = {"bias_act": BiasActCall, "upfirdn2d": UpfirdnCall, "fused_layer": FusedCall, "fused_back": FusedBackCall,
-         "layer_tail": LayerTailCall, "layer_tail_back": LayerTailCall, "layer_tail_back_twice": LayerTailCall}
+         "layer_tail": LayerTailCall, "layer_tail_back": LayerTailCall, "layer_tail_back_twice": LayerTailCall,
+         "weight_gradient": WeightGradientCall}
 
 
 def usable(x, *others) -> bool:
