@@ -30,9 +30,9 @@ MODES = ("auto", "ref", "native")
 BUILD_SECONDS = 900  # a build that takes longer hangs
 SOURCES = Path(__file__).parent
 OPS = {"cpu": ("bias_act", "upfirdn2d", "fused"), "cuda": ("bias_act", "upfirdn2d", "fused"),
-       "simd": ("cpu/winograd", "cpu/layer_tail", "cpu/weight_gradient")}
+       "simd": ("cpu/winograd", "cpu/layer_tail", "cpu/weight_gradient", "cpu/batched_conv")}
 _SHARED = ("launch.h", *(op + suffix for op in OPS["cuda"] for suffix in (".h", ".cpp", ".cu")))  # a .cu has its .cpp
-FILES = {"cpu": _SHARED, "cuda": _SHARED, "simd": ("cpu/simd.h", *(f"{op}.cpp" for op in OPS["simd"]))}
+FILES = {"cpu": _SHARED, "cuda": _SHARED, "simd": ("cpu/simd.h", "cpu/minimal_filters.h", *(f"{op}.cpp" for op in OPS["simd"]))}
 LIBRARY = "native.so"
 _loaded = {}  # library -> ctypes.CDLL, or None where plain torch runs
 

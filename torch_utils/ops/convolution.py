@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
-from torch_utils.ops import autocast_off, weight_gradient
+from torch_utils.ops import autocast_off, batched_conv, weight_gradient
 
 
 class _Shape(NamedTuple):
@@ -36,16 +36,19 @@ def conv_transpose2d(x, w, bias=None, *, stride=1, padding=0, groups=1):  # [N, 
 def _run(x, w, bias, shape):
     if torch.compiler.is_compiling():  # it differentiates, once, what it sees
         return _plain(x, w, shape, bias)
-    if not (torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in (x, w, bias))):
-        return _plain(x, w, shape, bias)
     if torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         if x.dtype != torch.float64:  # what autocast itself leaves alone
             x, w, bias = x.to(dtype), w.to(dtype), None if bias is None else bias.to(dtype)
-    return _Convolution.apply(x, w, bias, shape)
+    if torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in (x, w, bias)):
+        return _Convolution.apply(x, w, bias, shape)
+    with autocast_off(x):
+        return _plain(x, w, shape, bias)
 
 
 def _plain(x, w, shape, bias=None):
+    if bias is None and batched_conv.usable(x, w, shape):
+        return batched_conv.convolve(x, w, transposed=shape.transposed)
     if shape.transposed:
         return F.conv_transpose2d(x, w, bias, shape.stride, shape.padding, shape.rest, shape.groups)
     return F.conv2d(x, w, bias, shape.stride, shape.padding, 1, shape.groups)

@@ -40,6 +40,8 @@ LayerTailCall = _struct("LayerTailCall", ("input", "gradient", "direction", "sca
 WeightGradientCall = _struct("WeightGradientCall", ("fine", "coarse", "sums", "output"), ints=(
     "batch", "fine_y", "fine_x", "fine_channels", "coarse_y", "coarse_x", "coarse_channels", "stride", "pad_y", "pad_x",
     "kind", "parts", "threads"))
+BatchedConvCall = _struct("BatchedConvCall", ("input", "weight", "weights", "output"), ints=(
+    "batch", "height", "width", "in_channels", "out_channels", "kind", "tiles", "threads"))
 
 
 class FusedCall(ctypes.Structure):
@@ -56,7 +58,7 @@ class FusedBackCall(ctypes.Structure):
 
 CALLS = {"bias_act": BiasActCall, "upfirdn2d": UpfirdnCall, "fused_layer": FusedCall, "fused_back": FusedBackCall,
          "layer_tail": LayerTailCall, "layer_tail_back": LayerTailCall, "layer_tail_back_twice": LayerTailCall,
-         "weight_gradient": WeightGradientCall}
+         "weight_gradient": WeightGradientCall, "batched_conv": BatchedConvCall}
 
 
 def usable(x, *others) -> bool:

@@ -2,16 +2,12 @@
 //
 // y = A'((G w) (B'x)) is bilinear, so the gradient of w is G'((A dy) (B'x)), summed over tiles before G' is applied: one
 // product of matrices [out, tiles] x [tiles, in] for each of the 36 places of a transformed tile, instead of 144 products
-// for 16 pixels. Points 0, +-sqrt(1/2), +-sqrt(2) and infinity: half the rounding error of 0, +-1, +-2. With stride 2 the
-// outer taps are a 2-tap filter on every other sample (5 products for four outputs), the middle one is taken as it is.
-// bfloat16 pictures are transformed in float32 and multiplied in bfloat16, where the processor has such products.
+// for 16 pixels. bfloat16 pictures are transformed in float32 and multiplied in bfloat16, where the processor has such
+// products.
 #include <algorithm>
 #include <cstddef>
 
-#include "simd.h"
-#ifdef __AVX512BF16__
-#include <immintrin.h>
-#endif
+#include "minimal_filters.h"
 
 struct WeightGradientCall {
     const void* fine;    // [batch, fine_y, fine_x, fine_channels] of kind: what the weights are laid over
@@ -31,88 +27,6 @@ constexpr int kTiles = 64;                  // that are transformed before they 
 constexpr int kRows = 8;                    // coarse channels of a product in registers
 constexpr int kPad = 16;                    // floats between places, lest they meet in the same cache sets
 constexpr int kTile = 4;                    // coarse pixels along a side of a tile
-constexpr float kRoot = 1.41421356237309505f;
-
-struct Same {  // stride 1
-    static constexpr int kWindow = 6, kProducts = 6, kStride = 1;
-    static void fine(const Vec* x, Vec* y, int step) {
-        Vec even = x[4] - 2.0f * x[2], odd = (kRoot / 2) * (x[3] - 2.0f * x[1]);
-        Vec rest = x[4] - 0.5f * x[2], slope = kRoot * (x[3] - 0.5f * x[1]);
-        y[0] = x[0] - 2.5f * x[2] + x[4];
-        y[step] = even + odd;
-        y[2 * step] = even - odd;
-        y[3 * step] = rest + slope;
-        y[4 * step] = rest - slope;
-        y[5 * step] = x[1] - 2.5f * x[3] + x[5];
-    }
-    static void coarse(const Vec* x, Vec* y, int step) {
-        Vec even = x[0] + 0.5f * x[2], odd = (kRoot / 2) * (x[1] + 0.5f * x[3]);
-        Vec rest = x[0] + 2.0f * x[2], slope = kRoot * (x[1] + 2.0f * x[3]);
-        y[0] = x[0];
-        y[step] = even + odd;
-        y[2 * step] = even - odd;
-        y[3 * step] = rest + slope;
-        y[4 * step] = rest - slope;
-        y[5 * step] = x[3];
-    }
-    static float weight(int product, int tap) {
-        constexpr double kRoots = 1.41421356237309505;
-        constexpr double kTable[6][3] = {{1, 0, 0},
-                                         {-2. / 3, -kRoots / 3, -1. / 3},
-                                         {-2. / 3, kRoots / 3, -1. / 3},
-                                         {1. / 6, kRoots / 6, 1. / 3},
-                                         {1. / 6, -kRoots / 6, 1. / 3},
-                                         {0, 0, 1}};
-        return float(kTable[product][tap]);
-    }
-};
-
-struct Halved {  // stride 2
-    static constexpr int kWindow = 9, kProducts = 9, kStride = 2;
-    static void fine(const Vec* x, Vec* y, int step) {  // F(4, 2) at 0, 1, -1, 2 and infinity
-        Vec a = x[0], b = x[2], c = x[4], d = x[6], e = x[8];
-        y[0] = 2.0f * (a - c) + (d - b);
-        y[step] = d - c - 2.0f * b;
-        y[2 * step] = d - 3.0f * c + 2.0f * b;
-        y[3 * step] = d - b;
-        y[4 * step] = 2.0f * (b - d) + (e - c);
-        for (int i = 0; i < 4; i++) y[(5 + i) * step] = x[1 + 2 * i];
-    }
-    static void coarse(const Vec* x, Vec* y, int step) {
-        y[0] = x[0];
-        y[step] = (x[0] + x[2]) + (x[1] + x[3]);
-        y[2 * step] = (x[0] + x[2]) - (x[1] + x[3]);
-        y[3 * step] = (x[0] + 4.0f * x[2]) + (2.0f * x[1] + 8.0f * x[3]);
-        y[4 * step] = x[3];
-        for (int i = 0; i < 4; i++) y[(5 + i) * step] = x[i];
-    }
-    static float weight(int product, int tap) {
-        constexpr double kTable[9][3] = {{.5, 0, 0},         {-.5, 0, -.5}, {-1. / 6, 0, 1. / 6},
-                                         {1. / 6, 0, 1. / 3}, {0, 0, 1},     {0, 1, 0},
-                                         {0, 1, 0},           {0, 1, 0},     {0, 1, 0}};
-        return float(kTable[product][tap]);
-    }
-};
-
-#ifdef __AVX512BF16__
-constexpr bool kShort = true;
-inline Vec pairs(Vec even, Vec odd) {  // of bfloat16, the even one in the lower half of each lane
-    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
-                                           5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-    return (Vec)_mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh((__m512)odd, (__m512)even));
-}
-inline Vec add_product(Vec sum, Vec a, Vec b) { return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b); }
-#else
-constexpr bool kShort = false;
-inline Vec pairs(Vec even, Vec) { return even; }
-inline Vec add_product(Vec sum, Vec a, Vec b) { return sum + a * b; }
-#endif
-
-inline Vec all_bits(const float* from) {  // as they are, whatever number they would be
-    uint32_t bits;
-    memcpy(&bits, from, sizeof bits);
-    return (Vec)(Bits{} + bits);
-}
 
 // sums [rows, Panels vectors] += coarse [count, rows]' x fine [count, vectors]
 template <bool Short, int Panels>
@@ -150,10 +64,10 @@ template <class F, class Number> class Work {
             int count = int(std::min<int64_t>(kTiles, last - at));
             for (int t = 0; t < count; t += Short ? 2 : 1) {
                 int64_t step = Short ? t / 2 : t;
-                enter<W>(at + t, t + 1 < count, c.fine, c.fine_y, c.fine_x, c.fine_channels, F::kStride * kTile, c.pad_y,
-                         c.pad_x, F::fine, fine + step * c.fine_channels, fine_place);
+                enter<W>(at + t, t + 1 < count, c.fine, c.fine_y, c.fine_x, c.fine_channels, F::kStep, c.pad_y,
+                         c.pad_x, F::window, fine + step * c.fine_channels, fine_place);
                 enter<kTile>(at + t, t + 1 < count, c.coarse, c.coarse_y, c.coarse_x, c.coarse_channels, kTile, 0, 0,
-                             F::coarse, coarse + step * c.coarse_channels, coarse_place);
+                             F::spread, coarse + step * c.coarse_channels, coarse_place);
             }
             for (int place = 0; place < P * P; place++)
                 add(coarse + place * coarse_place, fine + place * fine_place, sums + place * size, Short ? (count + 1) / 2 : count);
@@ -206,16 +120,13 @@ template <class F, class Number> class Work {
         bool inside = top >= 0 && left >= 0 && top + Size <= height && left + Size <= width;
         const Number* from = static_cast<const Number*>(pictures) +
                              ((sample * height + top) * width + left) * channels + channel;
-        Vec half[P * Size];
-        for (int y = 0; y < Size; y++) {
-            Vec in[Size];
+        Vec in[Size][Size];
+        for (int y = 0; y < Size; y++)
             for (int x = 0; x < Size; x++) {
                 bool there = inside || (unsigned(top + y) < unsigned(height) && unsigned(left + x) < unsigned(width));
-                in[x] = there ? load(from + (int64_t(y) * width + x) * channels) : Vec{};
+                in[y][x] = there ? load(from + (int64_t(y) * width + x) * channels) : Vec{};
             }
-            along(in, half + y, Size);
-        }
-        for (int x = 0; x < P; x++) along(half + x * Size, out + x, P);
+        both_ways<Size, P>(in, along, out);
     }
 
     void add(const float* coarse, const float* fine, float* sums, int count) const {
@@ -248,9 +159,9 @@ size_t v2s_sizeof_weight_gradient() { return sizeof(WeightGradientCall); }
 
 const char* v2s_weight_gradient(const WeightGradientCall* call, void*) {
     if (call->kind == kBFloat16)
-        call->stride == 1 ? run<Same, BFloat16>(*call) : run<Halved, BFloat16>(*call);
+        call->stride == 1 ? run<Same, BFloat16>(*call) : run<Down, BFloat16>(*call);
     else
-        call->stride == 1 ? run<Same, float>(*call) : run<Halved, float>(*call);
+        call->stride == 1 ? run<Same, float>(*call) : run<Down, float>(*call);
     return nullptr;
 }
 }
