@@ -117,8 +117,9 @@ class SynthesisLayer(nn.Module):
 
     def native(self, x, styles, noise, gain=1.0, *, modulated=False, next_styles=None):
         """Return the same by native ops, times next_styles; modulated: x is multiplied by the styles already."""
-        return modulated_layer(x, self.weight, styles, up=self.up, resample_filter=self.resample_filter,
-                               noise=noise.of(self, 1.0), bias=self.bias, act=self.activation,
+        pixels = noise.pixels(self)
+        return modulated_layer(x, self.weight, styles, up=self.up, resample_filter=self.resample_filter, noise=pixels,
+                               strength=None if pixels is None else self.noise_strength, bias=self.bias, act=self.activation,
                                gain=ACTIVATIONS[self.activation].gain * gain, clamp=scaled(self.conv_clamp, gain),
                                epsilon=self.epsilon, modulated=modulated, next_styles=next_styles)
 
@@ -234,15 +235,19 @@ class Noise:
 
     def of(self, layer, gain):
         """Return the noise of a layer times its strength and gain: [H, W], [N, 1, H, W] or None."""
+        pixels = self.pixels(layer)
+        return None if pixels is None else pixels * (layer.noise_strength * gain)
+
+    def pixels(self, layer):
+        """Return the noise of a layer as it is drawn: [H, W], [N, 1, H, W] or None."""
         if self.mode == "none" or not hasattr(layer, "noise_strength"):
             return None
-        strength = layer.noise_strength * gain
         if self.mode == "const":
-            return layer.noise_const * strength
+            return layer.noise_const
         shape = (self.batch, 1, *layer.shape)
         if self.drawn is not None:
-            return next(self.drawn).reshape(shape) * strength
-        return torch.randn(shape, dtype=self.dtype, device=self.device) * strength
+            return next(self.drawn).reshape(shape)
+        return torch.randn(shape, dtype=self.dtype, device=self.device)
 
 
 class Synthesis(nn.Module):
