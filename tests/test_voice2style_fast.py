@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from torch_utils.devices import set_tf32
+from torch_utils.ops import build as build_ops
 from voice2style.generators import fast_stylegan2
 from voice2style.generators.fast_stylegan2 import FastSynthesis
 from voice2style.generators.graphed import GraphedSynthesis
@@ -77,6 +78,28 @@ def test_equal_to_the_reference(monkeypatch, form, variant, noise_mode, n):
     if noise_mode != "none" and variant != "no noise":
         other = FastSynthesis(network.synthesis)(ws, "none")
         assert (other - came).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("noise_mode", ["const", "random"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_vector_kernels_equal_the_reference(monkeypatch, variant, noise_mode):
+    monkeypatch.setattr(fast_stylegan2, "_WORTH_A_BUILD", 0)
+    monkeypatch.setattr(fast_stylegan2, "_TILED_SIDE", 0)
+    monkeypatch.setattr(fast_stylegan2, "_TILED_SIDE_UP", {torch.float32: 0})
+    if build_ops.library("simd") is None:
+        pytest.skip(f"no vector kernels here: {build_ops.state('simd')}")
+    network = build(**{**VARIANTS[variant], "channels": (16, 32, 16, 48)})
+    ws, draws = codes(network, 2), {}
+    plan = FastSynthesis(network.synthesis)
+    tiled = sum(layer.tiled is not None for block in plan.blocks for layer in block.layers)
+    other_filter = variant in ("bilinear filter", "odd filter", "six taps", "separable filter")
+    assert tiled == (0 if variant == "other activation" else 4 if other_filter else 7)
+    pictures = []
+    for draw, precision in ((network.double().synthesis, torch.float64), (plan, torch.float32)):
+        draws = {"generator": torch.Generator().manual_seed(3)} if noise_mode == "random" else {}
+        pictures.append(draw(ws.to(precision), noise_mode=noise_mode, force_fp32=True, **draws).float())
+    wanted, came = pictures
+    torch.testing.assert_close(came, wanted, rtol=0, atol=2e-5 * float(wanted.abs().max()) + 2e-5)
 
 
 def test_bfloat16_stays_within_a_step_of_eight_bits(monkeypatch):
@@ -177,7 +200,7 @@ def test_tf32_is_said_in_both_places():
 
 
 def test_small_blocks_stay_in_float32():
-    network = build()
+    network = build(img_resolution=16, channels=(12, 10, 8))
     ws = codes(network, 2)
     assert torch.equal(FastSynthesis(network.synthesis, precision="bf16")(ws, "const"),
                        FastSynthesis(network.synthesis)(ws, "const"))

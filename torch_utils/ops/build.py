@@ -29,10 +29,12 @@ from torch_utils.ops.toolchain import CannotBuild, find_ninja, find_toolchain
 MODES = ("auto", "ref", "native")
 BUILD_SECONDS = 900  # a build that takes longer hangs
 SOURCES = Path(__file__).parent
-OPS = {"cpu": ("bias_act", "upfirdn2d", "fused"), "cuda": ("bias_act", "upfirdn2d", "fused"),
-       "simd": ("cpu/winograd", "cpu/layer_tail", "cpu/weight_gradient", "cpu/batched_conv")}
-_SHARED = ("launch.h", *(op + suffix for op in OPS["cuda"] for suffix in (".h", ".cpp", ".cu")))  # a .cu has its .cpp
-FILES = {"cpu": _SHARED, "cuda": _SHARED, "simd": ("cpu/simd.h", "cpu/minimal_filters.h", *(f"{op}.cpp" for op in OPS["simd"]))}
+_KERNELS = ("bias_act", "upfirdn2d", "fused")
+_VECTOR_KERNELS = tuple(f"cpu/{name}" for name in ("winograd", "to_rgb", "layer_tail", "batched_conv", "weight_gradient"))
+OPS = {"cpu": _KERNELS, "cuda": _KERNELS, "simd": _VECTOR_KERNELS}
+_SHARED = ("launch.h", *(op + suffix for op in _KERNELS for suffix in (".h", ".cpp", ".cu")))  # a .cu has its .cpp
+_HEADERS = ("cpu/simd.h", "cpu/winograd_tiles.h", "cpu/minimal_filters.h")
+FILES = {"cpu": _SHARED, "cuda": _SHARED, "simd": (*_HEADERS, *(f"{op}.cpp" for op in _VECTOR_KERNELS))}
 LIBRARY = "native.so"
 _loaded = {}  # library -> ctypes.CDLL, or None where plain torch runs
 
@@ -185,7 +187,8 @@ def _build(tools, ninja, folder):
     """Builds in a folder of its own inside folder and leaves library, log and verdict; one attempt, one line."""
     for old in folder.glob("work-*"):  # of a process that was killed
         shutil.rmtree(old, ignore_errors=True)
-    print(f"Building native ops ({tools.label}; about a minute) ...", end=" ", file=sys.stderr, flush=True)
+    pace = "some seconds" if tools.device_type == "simd" else "about a minute"
+    print(f"Building native ops ({tools.label}; {pace}) ...", end=" ", file=sys.stderr, flush=True)
     start, reason, num_bytes = time.monotonic(), "interrupted", 0
     try:
         with tempfile.TemporaryDirectory(prefix="work-", dir=folder, ignore_cleanup_errors=True) as work:

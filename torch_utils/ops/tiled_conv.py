@@ -1,4 +1,4 @@
-"""3x3 convolutions of float32 or bfloat16 pictures by the vector kernels of cpu/winograd.cpp, channels-last, on a CPU.
+"""Convolutions of float32 or bfloat16 pictures by the vector kernels of cpu/, channels-last, on a CPU.
 
 No gradients. `weight_for` answers None where there is no compiler or no whole number of vectors: use plain torch then.
 """
@@ -26,12 +26,22 @@ class TiledWeight(NamedTuple):
     num_in: int
 
 
-_Call = type("WinogradCall", (ctypes.Structure,), {"_fields_": [
-    *((name, ctypes.c_void_p) for name in ("input", "weight", "in_scale", "out_scale", "bias", "noise", "taps",
-                                           "output")),
+def _struct(name, pointers, rest):
+    """Returns a ctypes.Structure: pointers, then (name, type) of other fields."""
+    fields = [*((field, ctypes.c_void_p) for field in pointers), *rest]
+    return type(name, (ctypes.Structure,), {"_fields_": fields})
+
+
+def _ints(*names):
+    return [(name, ctypes.c_int32) for name in names]
+
+
+_Call = _struct("WinogradCall", ("input", "weight", "in_scale", "out_scale", "bias", "noise", "taps", "output"), [
     ("noise_stride", ctypes.c_int64), ("alpha", ctypes.c_double), ("clamp", ctypes.c_double),
-    *((name, ctypes.c_int32) for name in ("batch", "in_y", "in_x", "out_y", "out_x", "in_channels", "out_channels",
-                                          "form", "padding", "kind", "threads"))]})
+    *_ints("batch", "in_y", "in_x", "out_y", "out_x", "in_channels", "out_channels", "form", "padding", "kind",
+           "threads")])
+_ToRgbCall = _struct("ToRgbCall", ("input", "weight", "bias", "smaller", "taps", "output"), [
+    ("clamp", ctypes.c_double), *_ints("batch", "y", "x", "channels", "planes", "kind", "threads")])
 
 
 def weight_for(w, form, *, adjoint=False, side=None, bf16=False):
@@ -40,8 +50,7 @@ def weight_for(w, form, *, adjoint=False, side=None, bf16=False):
     same: correlation with padding 1, stride 1. up: the transposed convolution of stride 2. down: correlation of stride
     2. adjoint: w is that of the map's adjoint, [I, O, 3, 3] (for "up" thus the weight as conv_transpose2d has it).
     side: shorter side of the pictures that will come, for the choice of tiles. bf16: numbers are multiplied in bfloat16
-    (sums in float32), where the processor can; their relative error is then 4e-3 for "up" and 2e-2 for "same" instead of
-    1e-6.
+    (sums in float32) where the processor can; results then deviate by 4e-3 of their size ("up") or 2e-2 ("same").
     """
     num_out, num_in = w.shape[1::-1] if adjoint else w.shape[:2]
     library = None if w.device.type != "cpu" or w.shape[2:] != (3, 3) else _library()
@@ -71,9 +80,9 @@ def convolve(x, weight, size, *, padding=0, taps=None, in_scale=None, out_scale=
     """Return [N, O, *size] channels-last in the dtype of x [N, I, H, W], float32 or bfloat16.
 
     y = low-pass(convolution(x * in_scale)) * out_scale + bias + noise, then leaky rectifier and clamp. padding: of form
-    "down". taps: 4, float32, of a separable low-pass with padding 1 behind form "up". in_scale [N, I], out_scale [N, O],
-    bias [O], noise [H', W'] or [N, 1, H', W'], all float32. slope: of the rectifier (1: none). The result does not
-    depend on the number of threads.
+    "down". taps: 4, float32, of a separable low-pass with padding 1 behind form "up". in_scale [N, I], out_scale
+    [N, O], bias [O], noise [H', W'] or [N, 1, H', W'], all float32. slope: of the rectifier (1: none). The result does
+    not depend on the number of threads. ValueError: other number types or another number of channels.
     """
     x = x.contiguous(memory_format=torch.channels_last)
     if x.dtype not in (torch.float32, torch.bfloat16) or x.shape[1] != weight.num_in:
@@ -91,11 +100,35 @@ def convolve(x, weight, size, *, padding=0, taps=None, in_scale=None, out_scale=
     return y
 
 
+def to_rgb(x, weight, bias, smaller=None, taps=None, clamp=None):
+    """Return [N, K, H, W] float32: clamp(weight [N, K, C] times x [N, C, H, W] + bias [K]) + smaller enlarged.
+
+    x: float32 or bfloat16, C a multiple of `lanes()`. smaller [N, K, H/2, W/2] float32, enlarged by zeros between its
+    pixels and a separable low-pass of taps [4], in the order of correlation and with the gain.
+    """
+    x = x.contiguous(memory_format=torch.channels_last)
+    small = [None if each is None else each.contiguous() for each in (weight, bias, smaller, taps)]
+    y = torch.empty(len(x), weight.shape[1], *x.shape[2:])
+    call = _ToRgbCall(pointer(x), *map(pointer, small), pointer(y), -1.0 if clamp is None else clamp, len(x),
+                      *x.shape[2:], x.shape[1], weight.shape[1], KINDS[x.dtype], torch.get_num_threads())
+    if y.numel():
+        _library().v2s_to_rgb(ctypes.byref(call), None)
+    return y
+
+
+def lanes():
+    """Return how many float32 a vector of this processor has; None where there are no vector kernels."""
+    library = _library()
+    return None if library is None else library.v2s_simd_lanes()
+
+
 def _library():
     """Returns the library with its functions declared, or None."""
     library = build.library("simd")
     if library is not None and library.v2s_winograd.argtypes is None:
         assert library.v2s_sizeof_winograd() == ctypes.sizeof(_Call), "the struct of winograd.cpp has other fields"
+        assert library.v2s_sizeof_to_rgb() == ctypes.sizeof(_ToRgbCall), "the struct of to_rgb.cpp has other fields"
+        library.v2s_to_rgb.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
         library.v2s_winograd_weight.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, *[ctypes.c_int] * 4,
                                                 ctypes.c_void_p)
         library.v2s_winograd.argtypes = (ctypes.c_void_p, ctypes.c_void_p)

@@ -78,7 +78,8 @@ def _host(name):
         flags, link = ("-O2", *flags, "-ffp-contract=off"), (compiler, "-shared")
         return Toolchain(name, (compiler, *flags), link, version, ".cpp", "host")
     native = "-mcpu=native" if platform.machine().lower() in ("arm64", "aarch64") else "-march=native"
-    flags, link = ("-O3", *flags, native, "-fno-math-errno", "-Wno-psabi", "-pthread"), (compiler, "-shared", "-pthread")
+    flags = ("-O3", *flags, native, "-fno-math-errno", "-Wno-psabi", "-pthread")
+    link = (compiler, "-shared", "-pthread")
     return Toolchain(name, (compiler, *flags), link, version + _processor(), ".cpp", "processor")
 
 

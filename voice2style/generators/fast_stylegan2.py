@@ -8,7 +8,7 @@ import math
 import torch
 from torch.nn import functional as F
 
-from torch_utils.ops import tiled_conv
+from torch_utils.ops import build, tiled_conv
 from torch_utils.ops.bias_act import ACTIVATIONS, bias_act
 from torch_utils.ops.upfirdn2d import filter_size, upfirdn2d, upsample2d
 from torch_utils.ops.winograd import TILE, conv3x3, transform_weight
@@ -16,19 +16,19 @@ from voice2style.generators.stylegan2 import NOISE_MODES, Noise
 from voice2style.layers import scaled, split_gain
 
 PRECISIONS = ("fp32", "bf16", "fp16")
-_FULL_PRECISION_UP_TO = 32  # pixels: smaller blocks are cheap, and errors made there are seen everywhere
+_FULL_PRECISION_UP_TO = 16  # pixels: smaller blocks are cheap, and errors made there are seen everywhere
 _WHOLE_BATCH_BELOW = 1 << 20  # activations of a sample; larger blocks draw one picture at a time, in less memory
 _WEIGHTS_PER_ACTIVATION = 4  # modulating one weight costs about as much as scaling four activations
 _WINOGRAD_CHANNELS, _WINOGRAD_SIDE = 128, 32  # fewer channels or pixels: the direct convolution is faster
-
-
-_TILED_PIXELS = {False: 16**2, True: 48**2}  # of plain and up-sampling layers, from where on the vector kernels win
+_WORTH_A_BUILD = 5e9  # floating-point operations a picture; below, some seconds of a compiler do not come back
+_BF16_CHANNELS = 64  # fewer: a plain layer of the vector kernels is no faster in bfloat16, but less exact
+_TILED_SIDE, _TILED_SIDE_UP = 16, {torch.float32: 64, torch.bfloat16: 32}  # from where on the vector kernels win
 
 
 class FastSynthesis:
     """Pictures [N, C, H, W] float32 for codes ws [N, L, D], equal to `synthesis(ws, force_fp32=True)`.
 
-    precision fp32: to rounding, 1e-4 of the picture's range. bf16: blocks above 32² compute in bfloat16; deviations
+    precision fp32: to rounding, 1e-4 of the picture's range. bf16: blocks above 16² compute in bfloat16; deviations
     have the size of one step of an 8-bit picture. fp16: the blocks that the network itself runs in float16 on a GPU do
     so. The network must hold float32 weights (ValueError).
     """
@@ -40,11 +40,12 @@ class FastSynthesis:
             raise ValueError(f"a fast plan is made of float32 weights, but these are {synthesis.b4.compute_dtype}")
         self.precision, self.num_ws, self.w_dim = precision, synthesis.num_ws, synthesis.w_dim
         self._noise_shapes = synthesis._noise_shapes()
+        tiles = precision != "fp16" and _worth_tiles(synthesis)
         row, self.blocks = 0, []
         with torch.no_grad():
             for resolution in synthesis.block_resolutions:
                 block = getattr(synthesis, f"b{resolution}")
-                block = _Block(block, row, _dtype_of(block, resolution, precision))
+                block = _Block(block, row, _dtype_of(block, resolution, precision), tiles)
                 row += block.num_rows
                 self.blocks.append(block)
 
@@ -90,20 +91,21 @@ def _dtype_of(block, resolution, precision):
 class _Block:
     """All layers of one resolution."""
 
-    def __init__(self, block, row, dtype):
+    def __init__(self, block, row, dtype, tiles):
         self.dtype, self.resnet, self.row = dtype, block.architecture == "resnet", row
         self.filter = block.resample_filter
         self.const = self.skip = self.torgb = None
         if hasattr(block, "const"):
-            self.const, self.layers = block.const.detach().clone()[None], [_Layer(block.conv1, dtype, row)]
+            self.const, self.layers = block.const.detach().clone()[None], [_Layer(block.conv1, dtype, row, tiles)]
         else:
             gain = math.sqrt(0.5) if self.resnet else 1.0
-            self.layers = [_Layer(block.conv0, dtype, row), _Layer(block.conv1, dtype, row + 1, gain)]
+            self.layers = [_Layer(block.conv0, dtype, row, tiles),
+                           _Layer(block.conv1, dtype, row + 1, tiles, gain)]
             if self.resnet:
                 self.skip = _laid((block.skip.weight * (block.skip.weight_gain * gain)).to(dtype))
         self.num_rows = len(self.layers)
         if hasattr(block, "torgb"):
-            self.torgb = _ToRGB(block.torgb, row + self.num_rows)
+            self.torgb = _ToRGB(block.torgb, row + self.num_rows, self.filter, tiles)
         self.size = block.conv1.weight.shape[0] * math.prod(block.conv1.shape)
 
     def __call__(self, x, img, rows, noises):
@@ -113,21 +115,20 @@ class _Block:
         for layer in self.layers:
             x = layer(x, rows[layer.row], next(noises))
         x = x if y is None else y.add_(x)
-        img = None if img is None else upsample2d(img, self.filter)
         if self.torgb is not None:
-            y = self.torgb(x, rows[self.torgb.row])
-            img = y if img is None else img.add_(y)
-        return x, img
+            return x, self.torgb(x, rows[self.torgb.row], img)
+        return x, None if img is None else upsample2d(img, self.filter)
 
 
 class _Layer:
     """Modulated 3x3 convolution, noise, bias and activation, in the cheapest form.
 
-    "tiled": all of it in one pass of the vector kernels, where they are built and suit. "w": the weights of the one sample are modulated and demodulated. "x": the activations are scaled before and behind
-    a convolution with the shared weights, which for many channels in float32 is Winograd's.
+    "tiled": all of it in one pass of the vector kernels, where they are built and suit. "w": the weights of the one
+    sample are modulated and demodulated. "x": the activations are scaled before and behind a convolution with the
+    shared weights, which for many channels in float32 is Winograd's.
     """
 
-    def __init__(self, layer, dtype, row, gain=1.0):
+    def __init__(self, layer, dtype, row, tiles, gain=1.0):
         self.source, self.dtype, self.row, self.up = layer, dtype, row, layer.up > 1
         self.activation, self.clamp = layer.activation, scaled(layer.conv_clamp, gain)
         self.early, self.late = split_gain(layer.activation, gain)
@@ -137,7 +138,7 @@ class _Layer:
             weight = weight / (weight.abs().amax([1, 2, 3], keepdim=True) * math.sqrt(weight[0].numel()))
         self.squares, self.epsilon = weight.square().sum([2, 3]).t().contiguous(), layer.epsilon  # [I, O]
         self.bias = layer.bias.detach() * self.early
-        self.tiled, self.taps = _tiled(layer, dtype)
+        self.tiled, self.taps = _tiled(layer, dtype) if tiles else (None, None)
         weight = _laid(weight.transpose(0, 1) if self.up else weight).clone()
         self.shared = None if self.tiled else weight.to(dtype)
         self.kernel = _correlation_kernel(layer.resample_filter)
@@ -145,7 +146,8 @@ class _Layer:
         self.winograd = None
         if dtype == torch.float32 and not self.tiled and _suits_winograd(layer):
             self.winograd, self.shared = transform_weight(layer.weight.detach()), None
-        self.modulates_weights = not self.tiled and self.winograd is None and _WEIGHTS_PER_ACTIVATION * weight.numel() < size
+        few = _WEIGHTS_PER_ACTIVATION * weight.numel() < size
+        self.modulates_weights = few and self.winograd is None and not self.tiled
         self.weight = weight if self.modulates_weights else None  # float32, of which bfloat16 ones are made each time
         self.noise_const = None
         if hasattr(layer, "noise_strength"):
@@ -220,21 +222,27 @@ class _Layer:
 
 
 class _ToRGB:
-    """Modulated 1x1 convolution to the picture's channels, in float32 from there on."""
+    """Modulated 1x1 convolution to the picture's channels, in float32 from there on, on top of the smaller picture."""
 
-    def __init__(self, layer, row):
+    def __init__(self, layer, row, resample_filter, tiles):
         self.row, self.clamp, self.affine = row, layer.conv_clamp, _Affine(layer.affine, layer.weight_gain)
         self.weight, self.bias = layer.weight.detach().flatten(1).clone(), layer.bias.detach().clone()
+        self.filter, self.taps = resample_filter, _separate(_correlation_kernel(resample_filter))
+        self.tiles = tiles and self.taps is not None and self.weight.shape[1] % tiled_conv.lanes() == 0
 
-    def __call__(self, x, w):  # [N, C, H, W], [N, D] -> [N, img_channels, H, W] float32
-        weight = (self.weight * self.affine(w)[:, None]).to(x.dtype)  # [N, 3, C]
+    def __call__(self, x, w, smaller):  # [N, C, H, W], [N, D], None or [N, K, H/2, W/2] -> [N, K, H, W] float32
+        weight = self.weight * self.affine(w)[:, None]  # [N, K, C]
+        if self.tiles:
+            return tiled_conv.to_rgb(x, weight, self.bias, smaller, self.taps, self.clamp)
+        weight = weight.to(x.dtype)
         if len(x) == 1:
             y = F.conv2d(x, weight[0, :, :, None, None]).float()
         else:
             y = (x.permute(0, 2, 3, 1).flatten(1, 2) @ weight.transpose(1, 2)).float()
             y = y.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
         y.add_(self.bias[:, None, None])
-        return y if self.clamp is None else y.clamp_(-self.clamp, self.clamp)
+        y = y if self.clamp is None else y.clamp_(-self.clamp, self.clamp)
+        return y if smaller is None else upsample2d(smaller, self.filter).add_(y)
 
 
 class _Affine:
@@ -255,16 +263,25 @@ def _suits_winograd(layer):
     return whole and channels >= _WINOGRAD_CHANNELS and math.prod(sides) >= _WINOGRAD_SIDE**2 and layer.up == 1
 
 
+def _worth_tiles(synthesis):
+    """Return whether the vector kernels are there, after building them where a network has work enough for it."""
+    layers = [getattr(synthesis, f"b{side}").conv1 for side in synthesis.block_resolutions]
+    work = sum(2 * layer.weight.numel() * math.prod(layer.shape) for layer in layers)
+    on_processor = layers[0].weight.device.type == "cpu"
+    return on_processor and (build.library if work >= _WORTH_A_BUILD else build.built)("simd") is not None
+
+
 def _tiled(layer, dtype):
     """Return a layer's (TiledWeight, taps of its low-pass or None), or (None, None) where plain torch is faster."""
-    pixels, taps = math.prod(layer.shape), None
-    if dtype == torch.float16 or pixels < _TILED_PIXELS[layer.up > 1] or _slope(layer.activation) is None:
+    taps, least = None, _TILED_SIDE_UP[dtype] if layer.up > 1 else _TILED_SIDE
+    if math.prod(layer.shape) < least**2 or _slope(layer.activation) is None:
         return None, None
     if layer.up > 1 and (taps := _separate(_correlation_kernel(layer.resample_filter))) is None:
         return None, None
-    weight, side, bf16 = layer.weight.detach(), min(layer.shape), dtype == torch.bfloat16
+    weight, bf16 = layer.weight.detach(), dtype == torch.bfloat16
     if layer.up == 1:
-        return tiled_conv.weight_for(weight, "same", side=side, bf16=bf16 and min(weight.shape[:2]) >= 64), None
+        bf16 = bf16 and min(weight.shape[:2]) >= _BF16_CHANNELS
+        return tiled_conv.weight_for(weight, "same", side=min(layer.shape), bf16=bf16), None
     return tiled_conv.weight_for(weight.transpose(0, 1), "up", adjoint=True, bf16=bf16), taps
 
 

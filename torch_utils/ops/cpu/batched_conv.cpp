@@ -96,16 +96,10 @@ template <class Number> class Work {
     void enter(int64_t tile, float* to, int64_t place) const {
         int64_t sample = tile / (across_ * down_);
         int top = int(tile / across_ % down_) * kTile - 1, left = int(tile % across_) * kTile - 1;
-        bool inside = top >= 0 && left >= 0 && top + W <= c.height && left + W <= c.width;
-        const Number* from = static_cast<const Number*>(c.input) + ((sample * c.height + top) * c.width + left) * c.in_channels;
+        const Number* picture = static_cast<const Number*>(c.input) + sample * c.height * c.width * c.in_channels;
         for (int channel = 0; channel < c.in_channels; channel += kLanes) {
-            Vec in[W][W], out[P * P];
-            for (int y = 0; y < W; y++)
-                for (int x = 0; x < W; x++) {
-                    bool there = inside || (unsigned(top + y) < unsigned(c.height) && unsigned(left + x) < unsigned(c.width));
-                    in[y][x] = there ? load(from + (int64_t(y) * c.width + x) * c.in_channels + channel) : Vec{};
-                }
-            both_ways<W, P>(in, Same::window, out);
+            Vec out[P * P];
+            window_both_ways<W, P>(picture + channel, c.height, c.width, c.in_channels, top, left, Same::window, out);
             for (int p = 0; p < P * P; p++) {
                 if (Short)
                     store(reinterpret_cast<BFloat16*>(to + p * place) + channel, out[p]);

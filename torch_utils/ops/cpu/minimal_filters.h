@@ -84,11 +84,35 @@ struct Down {  // y[i] = sum w[k] x[2 i + k]
     }
 };
 
-// A matrix in both directions: Size x Size vectors, rows first, to Products x Products.
-template <int Size, int Products, class Along> inline void both_ways(const Vec (&in)[Size][Size], const Along& along, Vec* out) {
+// A square of vectors in both directions: read(y, row) gives a row of Size; out takes Products x Products.
+template <int Size, int Products, class Read, class Along>
+inline void both_ways(const Read& read, const Along& along, Vec* out) {
     Vec half[Products * Size];
-    for (int y = 0; y < Size; y++) along(in[y], half + y, Size);
+    for (int y = 0; y < Size; y++) {
+        Vec row[Size];
+        read(y, row);
+        along(row, half + y, Size);
+    }
     for (int x = 0; x < Products; x++) along(half + x * Size, out + x, Products);
+}
+
+// The same for a window of a picture [height, width, channels] whose corner is (top, left); beyond its edges are zeros.
+template <int Size, int Products, class Number, class Along>
+inline void window_both_ways(const Number* picture, int height, int width, int channels, int top, int left,
+                             const Along& along, Vec* out) {
+    const Number* from = picture + (int64_t(top) * width + left) * channels;
+    const int64_t line = int64_t(width) * channels;
+    if (top >= 0 && left >= 0 && top + Size <= height && left + Size <= width) {
+        both_ways<Size, Products>([=](int y, Vec* row) {
+            for (int x = 0; x < Size; x++) row[x] = load(from + y * line + int64_t(x) * channels);
+        }, along, out);
+    } else {
+        both_ways<Size, Products>([=](int y, Vec* row) {
+            bool there = unsigned(top + y) < unsigned(height);
+            for (int x = 0; x < Size; x++)
+                row[x] = there && unsigned(left + x) < unsigned(width) ? load(from + y * line + int64_t(x) * channels) : Vec{};
+        }, along, out);
+    }
 }
 
 // Products of pairs of bfloat16, where the processor has them; else Short is off and these are never called.

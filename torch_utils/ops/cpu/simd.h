@@ -12,7 +12,7 @@
 #include <thread>
 #include <unistd.h>
 #include <vector>
-#ifdef __AVX512BF16__
+#ifdef __AVX512F__
 #include <immintrin.h>
 #endif
 
@@ -57,6 +57,26 @@ inline void store(BFloat16* to, Vec v) {  // rounds to the nearest, ties to even
     Bits rounded = (b + 0x7fff + ((b >> 16) & 1)) >> 16;
     Half h = __builtin_convertvector(v == v ? rounded : (b >> 16) | 0x40, Half);
     memcpy(to, &h, sizeof h);
+#endif
+}
+
+// Stores to memory past the caches, where the processor can and bypass says so; fence() before others read it.
+inline void finish(float* to, Vec v, bool bypass) {
+#ifdef __AVX512F__
+    if (bypass && reinterpret_cast<uintptr_t>(to) % sizeof v == 0) {
+        _mm512_stream_ps(to, (__m512)v);
+        return;
+    }
+#endif
+    (void)bypass;
+    store(to, v);
+}
+
+inline void finish(BFloat16* to, Vec v, bool) { store(to, v); }
+
+inline void fence() {
+#ifdef __AVX512F__
+    _mm_sfence();
 #endif
 }
 

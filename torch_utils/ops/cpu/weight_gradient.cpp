@@ -100,10 +100,14 @@ template <class F, class Number> class Work {
     void enter(int64_t tile, bool second, const void* pictures, int height, int width, int channels, int step, int pad_y,
                int pad_x, const Step& along, float* to, int64_t place) const {
         for (int channel = 0; channel < channels; channel += kLanes) {
-            Vec out[P * P], next[P * P] = {};
+            Vec out[P * P];
             window<Size>(tile, pictures, height, width, channels, channel, step, pad_y, pad_x, along, out);
             if (Short) {
-                if (second) window<Size>(tile + 1, pictures, height, width, channels, channel, step, pad_y, pad_x, along, next);
+                Vec next[P * P];
+                if (second)
+                    window<Size>(tile + 1, pictures, height, width, channels, channel, step, pad_y, pad_x, along, next);
+                else
+                    std::fill(next, next + P * P, Vec{});
                 for (int p = 0; p < P * P; p++) store(to + p * place + channel, pairs(out[p], next[p]));
             } else {
                 for (int p = 0; p < P * P; p++) store(to + p * place + channel, out[p]);
@@ -117,16 +121,8 @@ template <class F, class Number> class Work {
         int64_t sample = tile / (across_ * down_);
         int row = int(tile / across_ % down_), column = int(tile % across_);
         int top = row * step - pad_y, left = column * step - pad_x;
-        bool inside = top >= 0 && left >= 0 && top + Size <= height && left + Size <= width;
-        const Number* from = static_cast<const Number*>(pictures) +
-                             ((sample * height + top) * width + left) * channels + channel;
-        Vec in[Size][Size];
-        for (int y = 0; y < Size; y++)
-            for (int x = 0; x < Size; x++) {
-                bool there = inside || (unsigned(top + y) < unsigned(height) && unsigned(left + x) < unsigned(width));
-                in[y][x] = there ? load(from + (int64_t(y) * width + x) * channels) : Vec{};
-            }
-        both_ways<Size, P>(in, along, out);
+        const Number* picture = static_cast<const Number*>(pictures) + sample * height * width * channels + channel;
+        window_both_ways<Size, P>(picture, height, width, channels, top, left, along, out);
     }
 
     void add(const float* coarse, const float* fine, float* sums, int count) const {
