@@ -58,6 +58,7 @@ class FusedBackCall(ctypes.Structure):
 
 CALLS = {"bias_act": BiasActCall, "upfirdn2d": UpfirdnCall, "fused_layer": FusedCall, "fused_back": FusedBackCall,
          "layer_tail": LayerTailCall, "layer_tail_back": LayerTailCall, "layer_tail_back_twice": LayerTailCall,
+         "bent_filter": LayerTailCall, "bent_filter_back": LayerTailCall,
          "weight_gradient": WeightGradientCall, "batched_conv": BatchedConvCall}
 
 

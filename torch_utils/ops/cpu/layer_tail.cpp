@@ -3,6 +3,8 @@
 //
 //     u = fir(x),   z = scale u + strength noise + bias,   y = next phi(z),   phi(z) = clamp(gain (z or alpha z))
 //
+// and, where a filter stands behind a layer, y = fir(phi(x + bias)), which needs no pass of its own for phi.
+//
 // Arithmetic in float32 (float64 for float64 pictures), storage in the picture's own type. A job is one sample, some
 // channels and some rows; its sums over pixels are its own, so that no result depends on which thread came first.
 #include <algorithm>
@@ -171,14 +173,35 @@ template <class Number, bool Whole> class Job {
         });
     }
 
-  private:
-    void filter() {
+    // fir(x), or fir(phi(x + bias)); with `gradient`, fir((x + d_bias) times the slope of phi at gradient + bias).
+    void filter(bool bent = false) {
         rows([this](int y, int channel, int left, int right) {
             const int64_t stride = stride_;
             Number* to = at(static_cast<Number*>(c.output), y) + channel;
             each_u(y, channel, left, right, [=](int x, V u) { put(to + x * stride, u, channel); });
+        }, bent);
+    }
+
+    // fir(x) times the slope of phi at gradient + bias, and the first of the sums: of that.
+    void filter_back() {
+        Real* sums = clear_sums();
+        rows([this, sums](int y, int channel, int left, int right) {
+            const int64_t stride = stride_;
+            const Lean lean(c);
+            const V bias = small(c.bias, 0, channel, 0);
+            const Number* sign = at(static_cast<const Number*>(c.gradient), y) + channel;
+            Number* to = at(static_cast<Number*>(c.output), y) + channel;
+            V sum[4] = {};
+            each_u(y, channel, left, right, [&, stride, sign, to](int x, V u) {
+                u *= lean(get(sign + x * stride, channel) + bias);
+                put(to + x * stride, u, channel);
+                sum[0] += u;
+            });
+            add(sums, sum, channel);
         });
     }
+
+  private:
 
     struct Small {  // what belongs to a vector of channels
         V scale, next, bias;
@@ -204,11 +227,17 @@ template <class Number, bool Whole> class Job {
         }
     };
 
+    struct Lean {  // the slope of phi without clamp
+        V gain, below;
+        explicit Lean(const LayerTailCall& c) : gain(V{} + Real(c.gain)), below(gain * Real(c.alpha)) {}
+        V operator()(V z) const { return z > 0 ? gain : below; }
+    };
+
     // Calls each(row, channel of the job, from x, to x) until all is done.
-    template <class Each> void rows(const Each& each) {
+    template <class Each> void rows(const Each& each, bool bent = false) {
         int first = int(int64_t(c.out_y) * strip_ / c.strips), last = int(int64_t(c.out_y) * (strip_ + 1) / c.strips);
         for (int y = first; y < last; y++) {
-            if (across_) fill_line(y);
+            if (across_) bent ? fill_line<true>(y) : fill_line<false>(y);
             for (int x = 0; x < c.out_x; x += kChunk)
                 for (int channel = 0; channel < channels_; channel += L::kCount)
                     each(y, channel, x, std::min(x + kChunk, c.out_x));
@@ -295,31 +324,45 @@ template <class Number, bool Whole> class Job {
 
     static V value(const Real* from) { return Lanes<Real>::get(from); }
 
-    // Filters along y what the row of the result needs.
-    void fill_line(int y) {
+    // Filters along y what the row of the result needs; Bent: what there is in phi.
+    template <bool Bent> void fill_line(int y) {
         const Axis::Place place = down_->places[y];
         int first = std::max(place.first, 0), last = std::min(place.first + place.count, c.in_y);
         const double* tap = &down_->taps[place.tap] + (first - place.first);
         const int64_t row = c.in_x * stride_;
-        const Number* from = static_cast<const Number*>(c.input) + (int64_t(sample_) * c.in_y + first) * row + from_;
+        const int64_t at = (int64_t(sample_) * c.in_y + first) * row + from_;
         if (last - first == 4)
-            sum_rows<4>(from, row, tap, 4);
+            sum_rows<Bent, 4>(at, row, tap, 4);
         else if (last - first == 2)
-            sum_rows<2>(from, row, tap, 2);
+            sum_rows<Bent, 2>(at, row, tap, 2);
         else
-            sum_rows<0>(from, row, tap, std::max(0, last - first));
+            sum_rows<Bent, 0>(at, row, tap, std::max(0, last - first));
     }
 
-    template <int Count> void sum_rows(const Number* from, int64_t row, const double* taps, int count) {
+    template <bool Bent, int Count> void sum_rows(int64_t at, int64_t row, const double* taps, int count) {
+        const Number *from = static_cast<const Number*>(c.input) + at, *sign = from;
+        const Lean lean(c);
+        V bias[kBlock / L::kCount], added[kBlock / L::kCount];
+        if (Bent) {
+            if (c.gradient) sign = static_cast<const Number*>(c.gradient) + at;
+            for (int channel = 0, i = 0; channel < channels_; channel += L::kCount, i++) {
+                bias[i] = small(c.bias, 0, channel, 0);
+                added[i] = c.gradient ? small(c.d_bias, 0, channel, 0) : bias[i];
+            }
+        }
         Real tap[kMostTaps];
         for (int k = 0; k < count; k++) tap[k] = Real(taps[k]);
         const int64_t stride = stride_, wide = wide_;
         Real* to = line_;
         const int channels = channels_, width = c.in_x;
-        for (int x = 0; x < width; x++, from += stride, to += wide)
-            for (int channel = 0; channel < channels; channel += L::kCount) {
+        for (int x = 0; x < width; x++, from += stride, sign += stride, to += wide)
+            for (int channel = 0, i = 0; channel < channels; channel += L::kCount, i++) {
                 V sum = {};
-                for (int k = 0; k < (Count ? Count : count); k++) sum += tap[k] * get(from + k * row + channel, channel);
+                for (int k = 0; k < (Count ? Count : count); k++) {
+                    V v = get(from + k * row + channel, channel);
+                    if (Bent) v = (v + added[i]) * lean(get(sign + k * row + channel, channel) + bias[i]);
+                    sum += tap[k] * v;
+                }
                 Lanes<Real>::put(to + channel, sum);
             }
     }
@@ -367,10 +410,20 @@ extern "C" {
 
 size_t v2s_sizeof_layer_tail() { return sizeof(LayerTailCall); }
 size_t v2s_sizeof_layer_tail_back() { return sizeof(LayerTailCall); }
+size_t v2s_sizeof_bent_filter() { return sizeof(LayerTailCall); }
+size_t v2s_sizeof_bent_filter_back() { return sizeof(LayerTailCall); }
 size_t v2s_sizeof_layer_tail_back_twice() { return sizeof(LayerTailCall); }
 
 const char* v2s_layer_tail(const LayerTailCall* call, void*) {
     return dispatch(*call, [](auto& job) { job.forward(); });
+}
+
+const char* v2s_bent_filter(const LayerTailCall* call, void*) {
+    return dispatch(*call, [](auto& job) { job.filter(true); });
+}
+
+const char* v2s_bent_filter_back(const LayerTailCall* call, void*) {
+    return dispatch(*call, [](auto& job) { job.filter_back(); });
 }
 
 const char* v2s_layer_tail_back(const LayerTailCall* call, void*) {
