@@ -47,8 +47,9 @@ def _run(x, w, bias, shape):
 
 
 def _plain(x, w, shape, bias=None):
-    if bias is None and batched_conv.usable(x, w, shape):
-        return batched_conv.convolve(x, w, transposed=shape.transposed)
+    form = batched_conv.form_of(x, w, shape) if bias is None else None
+    if form is not None:
+        return batched_conv.convolve(x, w, shape, form)
     if shape.transposed:
         return F.conv_transpose2d(x, w, bias, shape.stride, shape.padding, shape.rest, shape.groups)
     return F.conv2d(x, w, bias, shape.stride, shape.padding, 1, shape.groups)

@@ -41,7 +41,8 @@ WeightGradientCall = _struct("WeightGradientCall", ("fine", "coarse", "sums", "o
     "batch", "fine_y", "fine_x", "fine_channels", "coarse_y", "coarse_x", "coarse_channels", "stride", "pad_y", "pad_x",
     "kind", "parts", "threads"))
 BatchedConvCall = _struct("BatchedConvCall", ("input", "weight", "weights", "output"), ints=(
-    "batch", "height", "width", "in_channels", "out_channels", "kind", "tiles", "threads"))
+    "batch", "in_y", "in_x", "in_channels", "out_y", "out_x", "out_channels", "form", "pad_y", "pad_x", "kind", "tiles",
+    "threads"))
 
 
 class FusedCall(ctypes.Structure):

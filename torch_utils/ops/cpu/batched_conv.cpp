@@ -1,4 +1,4 @@
-// 3x3 convolutions of whole batches, padding 1, with fewer products, channels-last: Winograd's minimal filtering.
+// 3x3 convolutions of whole batches with fewer products, channels-last: Winograd's minimal filtering.
 //
 // Tiles are counted through the batch, so that small pictures fill a strip as well as large ones; the weights, which
 // change with every step, are transformed in the same call. bfloat16 pictures are transformed in float32 and multiplied
@@ -9,17 +9,18 @@
 #include "minimal_filters.h"
 
 struct BatchedConvCall {
-    const void* input;    // [batch, height, width, in_channels] of kind
+    const void* input;    // [batch, in_y, in_x, in_channels] of kind
     const float* weight;  // [3, 3, in_channels, out_channels]
-    float* weights;       // room for the transformed ones: 36 * in_channels * out_channels
-    void* output;         // [batch, height, width, out_channels] of kind
-    int32_t batch, height, width, in_channels, out_channels, kind, tiles, threads;
+    float* weights;       // room for the transformed ones: products * in_channels * out_channels
+    void* output;         // [batch, out_y, out_x, out_channels] of kind
+    int32_t batch, in_y, in_x, in_channels, out_y, out_x, out_channels, form, pad_y, pad_x, kind, tiles, threads;
 };
 
 namespace {
 
 using namespace v2s;
 
+enum Form { kSame, kDown, kUp };
 enum Kind { kBFloat16 = 1, kFloat32 = 2 };  // as in launch.h
 constexpr int kRows = 8;                    // tiles of a product in registers
 constexpr int kPanel = 2 * kLanes;          // outputs of it
@@ -39,13 +40,13 @@ template <bool Short> void multiply(const float* tiles, int64_t tile_row, const 
     for (int r = 0; r < kRows; r++) store(products + r * kPanel, s[r][0]), store(products + r * kPanel + kLanes, s[r][1]);
 }
 
-template <class Number> class Work {
-    static constexpr int P = Same::kProducts, W = Same::kWindow, O = kTile;
+template <class F, class Number> class Work {
+    static constexpr int P = F::kProducts, W = F::kWindow, O = F::kOutputs;
     static constexpr bool Short = kShort && sizeof(Number) == 2;
 
   public:
     explicit Work(const BatchedConvCall& call)
-        : c(call), across_((c.width + O - 1) / O), down_((c.height + O - 1) / O), depth_(Short ? c.in_channels / 2 : c.in_channels) {}
+        : c(call), across_((c.out_x + O - 1) / O), down_((c.out_y + O - 1) / O), depth_(Short ? c.in_channels / 2 : c.in_channels) {}
 
     int64_t tiles() const { return int64_t(c.batch) * across_ * down_; }
 
@@ -86,20 +87,20 @@ template <class Number> class Work {
         for (int y = 0; y < 3; y++)
             for (int x = 0; x < 3; x++) {
                 Vec w = load(c.weight + (int64_t(y * 3 + x) * c.in_channels + in) * c.out_channels + out);
-                for (int p = 0; p < P; p++) half[p][x] += Same::weight(p, y) * w;
+                for (int p = 0; p < P; p++) half[p][x] += F::weight(p, y) * w;
             }
         for (int p = 0; p < P; p++)
             for (int q = 0; q < P; q++)
-                to[p * P + q] = Same::weight(q, 0) * half[p][0] + Same::weight(q, 1) * half[p][1] + Same::weight(q, 2) * half[p][2];
+                to[p * P + q] = F::weight(q, 0) * half[p][0] + F::weight(q, 1) * half[p][1] + F::weight(q, 2) * half[p][2];
     }
 
     void enter(int64_t tile, float* to, int64_t place) const {
         int64_t sample = tile / (across_ * down_);
-        int top = int(tile / across_ % down_) * kTile - 1, left = int(tile % across_) * kTile - 1;
-        const Number* picture = static_cast<const Number*>(c.input) + sample * c.height * c.width * c.in_channels;
+        int top = int(tile / across_ % down_) * F::kStep - c.pad_y, left = int(tile % across_) * F::kStep - c.pad_x;
+        const Number* picture = static_cast<const Number*>(c.input) + sample * c.in_y * c.in_x * c.in_channels;
         for (int channel = 0; channel < c.in_channels; channel += kLanes) {
             Vec out[P * P];
-            window_both_ways<W, P>(picture + channel, c.height, c.width, c.in_channels, top, left, Same::window, out);
+            window_both_ways<W, P>(picture + channel, c.in_y, c.in_x, c.in_channels, top, left, F::window, out);
             for (int p = 0; p < P * P; p++) {
                 if (Short)
                     store(reinterpret_cast<BFloat16*>(to + p * place) + channel, out[p]);
@@ -116,14 +117,14 @@ template <class Number> class Work {
         for (int x = 0; x < P; x++) {
             Vec in[P];
             for (int k = 0; k < P; k++) in[k] = load(from + (k * P + x) * product);
-            Same::outputs(in, y);
+            F::outputs(in, y);
             for (int k = 0; k < O; k++) half[k][x] = y[k];
         }
-        int bottom = std::min(O, c.height - top), right = std::min(O, c.width - left);
-        Number* to = static_cast<Number*>(c.output) + ((sample * c.height + top) * c.width + left) * c.out_channels + channel;
+        int bottom = std::min(O, c.out_y - top), right = std::min(O, c.out_x - left);
+        Number* to = static_cast<Number*>(c.output) + ((sample * c.out_y + top) * c.out_x + left) * c.out_channels + channel;
         for (int i = 0; i < bottom; i++) {
-            Same::outputs(half[i], y);
-            for (int j = 0; j < right; j++) store(to + (int64_t(i) * c.width + j) * c.out_channels, y[j]);
+            F::outputs(half[i], y);
+            for (int j = 0; j < right; j++) store(to + (int64_t(i) * c.out_x + j) * c.out_channels, y[j]);
         }
     }
 
@@ -131,13 +132,19 @@ template <class Number> class Work {
     const int across_, down_, depth_;
 };
 
-template <class Number> void run(const BatchedConvCall& c) {
-    Work<Number> work(c);
+template <class F, class Number> void run(const BatchedConvCall& c) {
+    Work<F, Number> work(c);
     Pool::here().run(c.out_channels / kPanel, c.threads, [&](int64_t panel) { work.weights(panel); });
     int64_t tiles = work.tiles(), strips = (tiles + c.tiles - 1) / c.tiles;
     Pool::here().run(strips, c.threads, [&](int64_t strip) {
         work.strip(tiles * strip / strips, tiles * (strip + 1) / strips);
     });
+}
+
+template <class Number> void run(const BatchedConvCall& c) {
+    if (c.form == kSame) run<Same, Number>(c);
+    if (c.form == kDown) run<Down, Number>(c);
+    if (c.form == kUp) run<Up, Number>(c);
 }
 
 }  // namespace

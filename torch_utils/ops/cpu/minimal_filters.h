@@ -11,14 +11,30 @@
 
 namespace v2s {
 
-constexpr int kTile = 4;  // outputs of a tile, along a side
 constexpr float kRoot = 1.41421356237309505f;
+
+// The 2-tap filter at 0, 1, -1, 2 and infinity: B', and A'.
+inline void two_in(Vec a, Vec b, Vec c, Vec d, Vec e, Vec* y, int step) {
+    y[0] = 2.0f * (a - c) + (d - b);
+    y[step] = d - c - 2.0f * b;
+    y[2 * step] = d - 3.0f * c + 2.0f * b;
+    y[3 * step] = d - b;
+    y[4 * step] = 2.0f * (b - d) + (e - c);
+}
+
+inline void two_out(const Vec* m, Vec* y) {
+    Vec sum = m[1] + m[2], odd = m[1] - m[2];
+    y[0] = m[0] + sum + m[3];
+    y[1] = odd + 2.0f * m[3];
+    y[2] = sum + 4.0f * m[3];
+    y[3] = odd + 8.0f * m[3] + m[4];
+}
 
 // In each: window(x, y, step) is B', from kWindow samples to kProducts numbers, step apart; spread is A, of four numbers;
 // outputs(m, y) is A'; weight(product, tap) is an element of G.
 
 struct Same {  // y[i] = sum w[k] x[i + k]
-    static constexpr int kWindow = 6, kProducts = 6, kStep = 4;
+    static constexpr int kWindow = 6, kProducts = 6, kOutputs = 4, kStep = 4;
     static void window(const Vec* x, Vec* y, int step) {
         Vec even = x[4] - 2.0f * x[2], odd = (kRoot / 2) * (x[3] - 2.0f * x[1]);
         Vec rest = x[4] - 0.5f * x[2], slope = kRoot * (x[3] - 0.5f * x[1]);
@@ -58,15 +74,14 @@ struct Same {  // y[i] = sum w[k] x[i + k]
 };
 
 struct Down {  // y[i] = sum w[k] x[2 i + k]
-    static constexpr int kWindow = 9, kProducts = 9, kStep = 8;
+    static constexpr int kWindow = 9, kProducts = 9, kOutputs = 4, kStep = 8;
     static void window(const Vec* x, Vec* y, int step) {
-        Vec a = x[0], b = x[2], c = x[4], d = x[6], e = x[8];  // at 0, 1, -1, 2 and infinity
-        y[0] = 2.0f * (a - c) + (d - b);
-        y[step] = d - c - 2.0f * b;
-        y[2 * step] = d - 3.0f * c + 2.0f * b;
-        y[3 * step] = d - b;
-        y[4 * step] = 2.0f * (b - d) + (e - c);
+        two_in(x[0], x[2], x[4], x[6], x[8], y, step);
         for (int i = 0; i < 4; i++) y[(5 + i) * step] = x[1 + 2 * i];
+    }
+    static void outputs(const Vec* m, Vec* y) {
+        two_out(m, y);
+        for (int i = 0; i < 4; i++) y[i] += m[5 + i];
     }
     static void spread(const Vec* x, Vec* y, int step) {
         y[0] = x[0];
@@ -82,6 +97,20 @@ struct Down {  // y[i] = sum w[k] x[2 i + k]
                                         {0, 1, 0},          {0, 1, 0},           {0, 1, 0}};
         return kTable[product][tap];
     }
+};
+
+struct Up {  // y[2 i] = w[2] x[i] + w[0] x[i + 1], y[2 i + 1] = w[1] x[i + 1]
+    static constexpr int kWindow = 5, kProducts = 9, kOutputs = 8, kStep = 4;
+    static void window(const Vec* x, Vec* y, int step) {
+        two_in(x[0], x[1], x[2], x[3], x[4], y, step);
+        for (int i = 0; i < 4; i++) y[(5 + i) * step] = x[1 + i];
+    }
+    static void outputs(const Vec* m, Vec* y) {
+        Vec even[4];
+        two_out(m, even);
+        for (int i = 0; i < 4; i++) y[2 * i] = even[i], y[2 * i + 1] = m[5 + i];
+    }
+    static float weight(int product, int tap) { return Down::weight(product, 2 - tap); }
 };
 
 // A square of vectors in both directions: read(y, row) gives a row of Size; out takes Products x Products.

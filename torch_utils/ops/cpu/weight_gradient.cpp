@@ -25,8 +25,8 @@ using namespace v2s;
 enum Kind { kBFloat16 = 1, kFloat32 = 2 };  // as in launch.h
 constexpr int kTiles = 64;                  // that are transformed before they are multiplied
 constexpr int kRows = 8;                    // coarse channels of a product in registers
-constexpr int kPad = 16;                    // floats between places, lest they meet in the same cache sets
 constexpr int kTile = 4;                    // coarse pixels along a side of a tile
+constexpr int kPad = 16;                    // floats between places, lest they meet in the same cache sets
 
 // sums [rows, Panels vectors] += coarse [count, rows]' x fine [count, vectors]
 template <bool Short, int Panels>
