@@ -1,8 +1,8 @@
 """The tail of a synthesis layer in one pass: filter, demodulation, noise, bias, activation, clamp, next modulation.
 
 In plain torch, native (fused.h), and by vector kernels of the processor (cpu/layer_tail.cpp). The native backward pass
-is one kernel too, plus the adjoint of the filter; where a gradient of the gradient is wanted, the steps are gone through
-again one by one, each differentiable by itself. The vector kernels have one for the second derivative as well.
+is one kernel too, plus the adjoint of the filter; where a gradient of the gradient is wanted, the steps are gone
+through again one by one, each differentiable by itself. The vector kernels have one for the second derivative as well.
 """
 
 from typing import NamedTuple

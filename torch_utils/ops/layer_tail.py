@@ -59,12 +59,12 @@ def filtered(x, taps, plan, flip_filter, gain):  # [N, C, H, W] -> [N, C, H', W'
     return y
 
 
-def bent(z, bias, slopes, *, taps, plan, flip_filter, gain, at=None, added=None):
-    """Return fir(phi(z + bias)); slopes: of phi, (below 0, above 0).
+def bent(z, bias, bend, *, taps, plan, flip_filter, gain, at=None, added=None):
+    """Return fir(phi(z + bias)); bend: of phi, (alpha, gain).
 
     With at: fir((z + added) * slope of phi at (at + bias)), which is linear in z and added.
     """
-    call, y, keep = _bent_call(z, bias, slopes, taps, plan, flip_filter, gain)
+    call, y, keep = _bent_call(z, bias, bend, taps, plan, flip_filter, gain)
     if at is not None:
         at, added = _laid_out(at), None if added is None else added.detach().to(KINDS[z.dtype]).contiguous()
         call.gradient, call.d_bias = native.pointer(at), native.pointer(added)
@@ -72,19 +72,19 @@ def bent(z, bias, slopes, *, taps, plan, flip_filter, gain, at=None, added=None)
     return y
 
 
-def bent_back(dy, at, bias, slopes, *, taps, plan, flip_filter, gain):
+def bent_back(dy, at, bias, bend, *, taps, plan, flip_filter, gain):
     """Return fir(dy) * slope of phi at (at + bias), laid out as at, and its sum over samples and pixels [C]."""
-    call, dz, keep = _bent_call(dy, bias, slopes, taps, plan, flip_filter, gain)
+    call, dz, keep = _bent_call(dy, bias, bend, taps, plan, flip_filter, gain)
     at, sums = _laid_out(at), _sums(call, dy)
     call.gradient = native.pointer(at)
     native.call("bent_filter_back", call, "simd")
     return dz, sums[:, :, 0].sum([0, 1])
 
 
-def _bent_call(x, bias, slopes, taps, plan, flip_filter, gain):
+def _bent_call(x, bias, bend, taps, plan, flip_filter, gain):
     x, bias = _laid_out(x), None if bias is None else bias.detach().to(KINDS[x.dtype]).contiguous()
     call, y = _call(x, taps, plan, flip_filter, gain)
-    call.bias, call.alpha, call.gain, call.clamp = native.pointer(bias), slopes[0] / slopes[1], slopes[1], -1.0
+    call.bias, (call.alpha, call.gain), call.clamp = native.pointer(bias), bend, -1.0
     call.strips = _strips(call)
     return call, y, (x, bias)
 

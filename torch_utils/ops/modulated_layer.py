@@ -8,8 +8,8 @@ from torch_utils.ops.resample import conv2d_resample, conv_up
 from torch_utils.ops.upfirdn2d import filter_size, up_padding
 
 
-def modulated_layer(x, weight, styles, *, up=1, resample_filter=None, noise=None, strength=None, bias=None, act="lrelu", gain=None,
-                    clamp=None, epsilon=EPSILON, modulated=False, next_styles=None):
+def modulated_layer(x, weight, styles, *, up=1, resample_filter=None, noise=None, strength=None, bias=None,
+                    act="lrelu", gain=None, clamp=None, epsilon=EPSILON, modulated=False, next_styles=None):
     """Return bias_act(modulated_conv2d(x, weight, styles, noise * strength, up), bias), times next_styles.
 
     x: [N, I, H, W]; weight: [O, I, k, k], k odd; styles: [N, I]; next_styles: [N, O], those of the layer that the
@@ -32,7 +32,8 @@ def modulated_layer(x, weight, styles, *, up=1, resample_filter=None, noise=None
         y, f, filter_gain = conv_up(x, kernel, up, 1, False), resample_filter, float(up**2)
         padding = _rest(weight.shape[2], filter_size(f), up)
     return fused_layer(y, f, padding=padding, filter_gain=filter_gain, scale=demodulation(weight, styles, epsilon),
-                       noise=noise, strength=strength, bias=bias, act=act, gain=gain, clamp=clamp, next_scale=next_styles)
+                       noise=noise, strength=strength, bias=bias, act=act, gain=gain, clamp=clamp,
+                       next_scale=next_styles)
 
 
 def _rest(size, taps, up):

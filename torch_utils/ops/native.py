@@ -57,10 +57,10 @@ class FusedBackCall(ctypes.Structure):
     _fields_ = [("fused", FusedCall), ("gradient", ctypes.c_void_p), ("sums", ctypes.c_void_p)]
 
 
-CALLS = {"bias_act": BiasActCall, "upfirdn2d": UpfirdnCall, "fused_layer": FusedCall, "fused_back": FusedBackCall,
-         "layer_tail": LayerTailCall, "layer_tail_back": LayerTailCall, "layer_tail_back_twice": LayerTailCall,
-         "bent_filter": LayerTailCall, "bent_filter_back": LayerTailCall,
-         "weight_gradient": WeightGradientCall, "batched_conv": BatchedConvCall}
+CALLS = {"bias_act": BiasActCall, "upfirdn2d": UpfirdnCall, "fused_layer": FusedCall, "fused_back": FusedBackCall}
+VECTOR_CALLS = {"layer_tail": LayerTailCall, "layer_tail_back": LayerTailCall, "layer_tail_back_twice": LayerTailCall,
+                "bent_filter": LayerTailCall, "bent_filter_back": LayerTailCall, "batched_conv": BatchedConvCall,
+                "weight_gradient": WeightGradientCall}
 
 
 def usable(x, *others) -> bool:
@@ -116,8 +116,8 @@ def count_strips(values, device) -> int:
 
 @functools.cache
 def _function(library, op):
-    size = getattr(library, f"v2s_sizeof_{op}")()
-    assert size == ctypes.sizeof(CALLS[op]), f"{op}: the struct has {size} bytes in C, {ctypes.sizeof(CALLS[op])} here"
+    size, here = getattr(library, f"v2s_sizeof_{op}")(), ctypes.sizeof({**CALLS, **VECTOR_CALLS}[op])
+    assert size == here, f"{op}: the struct has {size} bytes in C, {here} here"
     function = getattr(library, f"v2s_{op}")
     function.restype, function.argtypes = ctypes.c_char_p, (ctypes.c_void_p, ctypes.c_void_p)
     return function

@@ -14,8 +14,8 @@ def conv2d_resample(x, w, f=None, up=1, down=1, padding=0, groups=1, flip_weight
     padding counts pixels of the enlarged picture. flip_weight True correlates (what torch calls convolution), False
     convolves in the mathematical sense. f: low-pass from setup_filter, used on the way up and on the way down. bias [O]
     is added at the end. before: (bias, act, gain) of the layer whose bias and activation x still lacks (bias_act), with
-    up 1, down > 1 and weights larger than 1x1; the low-pass then does both in one pass. Equal to conv2d_resample_definition, by the cheapest order of steps. Differentiable in x, w and
-    bias to any order.
+    up 1, down > 1 and weights larger than 1x1; the low-pass then does both in one pass. Equal to
+    conv2d_resample_definition, by the cheapest order of steps. Differentiable in x, w and bias to any order.
     """
     pad = _check(x, w, f, up, down, padding, groups)
     kh, kw = w.shape[2:]

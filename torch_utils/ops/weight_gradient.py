@@ -5,7 +5,8 @@ import torch
 from torch_utils.ops import build, native
 
 KINDS = (torch.bfloat16, torch.float32)
-ROWS, FEWEST_TILES = 8, 48  # coarse channels come in eights; below, clearing and undoing the sums costs more than it saves
+ROWS = 8  # coarse channels come in eights
+FEWEST_TILES = 48  # of a thread; below, clearing the sums and undoing their transform costs more than is saved
 PRODUCTS = {1: 36, 2: 81}  # of a tile of 4 x 4, by the stride
 
 
@@ -28,7 +29,7 @@ def count_tiles(coarse):
 
 
 def weight_gradient(fine, coarse, stride, padding):  # [N, I, H, W], [N, O, H', W'] -> [O, I, 3, 3]
-    """Return the sum over n, y, x of coarse[n, o, y, x] * fine[n, i, stride * y + j - padding, stride * x + k - padding].
+    """Return the sum over n, y, x of coarse[n, o, y, x] * fine[n, i, stride y + j - padding, stride x + k - padding].
 
     stride, padding: (y, x), both strides alike. float32, or bfloat16 whose products are rounded once more (a relative
     error of 1e-2 of the sums' scatter); the result is float32 and depends on the number of threads in its last digits.

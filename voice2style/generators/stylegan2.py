@@ -118,8 +118,9 @@ class SynthesisLayer(nn.Module):
     def native(self, x, styles, noise, gain=1.0, *, modulated=False, next_styles=None):
         """Return the same by native ops, times next_styles; modulated: x is multiplied by the styles already."""
         pixels = noise.pixels(self)
+        strength = None if pixels is None else self.noise_strength
         return modulated_layer(x, self.weight, styles, up=self.up, resample_filter=self.resample_filter, noise=pixels,
-                               strength=None if pixels is None else self.noise_strength, bias=self.bias, act=self.activation,
+                               strength=strength, bias=self.bias, act=self.activation,
                                gain=ACTIVATIONS[self.activation].gain * gain, clamp=scaled(self.conv_clamp, gain),
                                epsilon=self.epsilon, modulated=modulated, next_styles=next_styles)
 

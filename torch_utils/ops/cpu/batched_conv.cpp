@@ -27,7 +27,8 @@ constexpr int kPanel = 2 * kLanes;          // outputs of it
 constexpr int kPad = 16;                    // floats between places, lest they meet in the same cache sets
 
 // products [rows, kPanel] = tiles [rows, count] x weights [count, kPanel]; Short: of pairs of bfloat16
-template <bool Short> void multiply(const float* tiles, int64_t tile_row, const float* weights, float* products, int count) {
+template <bool Short>
+void multiply(const float* tiles, int64_t tile_row, const float* weights, float* products, int count) {
     Vec s[kRows][2] = {};
     for (int k = 0; k < count; k++, weights += kPanel) {
         Vec a = load(weights), b = load(weights + kLanes);
@@ -37,7 +38,8 @@ template <bool Short> void multiply(const float* tiles, int64_t tile_row, const 
             s[r][1] = Short ? add_product(s[r][1], x, b) : s[r][1] + x * b;
         }
     }
-    for (int r = 0; r < kRows; r++) store(products + r * kPanel, s[r][0]), store(products + r * kPanel + kLanes, s[r][1]);
+    for (int r = 0; r < kRows; r++)
+        for (int p = 0; p < 2; p++) store(products + r * kPanel + p * kLanes, s[r][p]);
 }
 
 template <class F, class Number> class Work {
@@ -46,7 +48,8 @@ template <class F, class Number> class Work {
 
   public:
     explicit Work(const BatchedConvCall& call)
-        : c(call), across_((c.out_x + O - 1) / O), down_((c.out_y + O - 1) / O), depth_(Short ? c.in_channels / 2 : c.in_channels) {}
+        : c(call), across_((c.out_x + O - 1) / O), down_((c.out_y + O - 1) / O),
+          depth_(Short ? c.in_channels / 2 : c.in_channels) {}
 
     int64_t tiles() const { return int64_t(c.batch) * across_ * down_; }
 
@@ -60,7 +63,8 @@ template <class F, class Number> class Work {
                 weight(i, out, even);
                 if (Short) weight(i + 1, out, odd);
                 for (int p = 0; p < P * P; p++)
-                    store(to + (p * depth_ + (Short ? i / 2 : i)) * kPanel + half * kLanes, Short ? pairs(even[p], odd[p]) : even[p]);
+                    store(to + (p * depth_ + (Short ? i / 2 : i)) * kPanel + half * kLanes,
+                          Short ? pairs(even[p], odd[p]) : even[p]);
             }
     }
 
@@ -73,7 +77,8 @@ template <class F, class Number> class Work {
             for (int p = 0; p < P * P; p++) {
                 const float* w = c.weights + (int64_t(panel) * P * P + p) * depth_ * kPanel;
                 for (int t = 0; t < rows; t += kRows)
-                    multiply<Short>(in + p * place + int64_t(t) * depth_, depth_, w, out + p * product + t * kPanel, depth_);
+                    multiply<Short>(in + p * place + int64_t(t) * depth_, depth_, w, out + p * product + t * kPanel,
+                                    depth_);
             }
             for (int t = 0; t < count; t++)
                 for (int half = 0; half < kPanel; half += kLanes)
@@ -91,7 +96,8 @@ template <class F, class Number> class Work {
             }
         for (int p = 0; p < P; p++)
             for (int q = 0; q < P; q++)
-                to[p * P + q] = F::weight(q, 0) * half[p][0] + F::weight(q, 1) * half[p][1] + F::weight(q, 2) * half[p][2];
+                to[p * P + q] = F::weight(q, 0) * half[p][0] + F::weight(q, 1) * half[p][1] +
+                                F::weight(q, 2) * half[p][2];
     }
 
     void enter(int64_t tile, float* to, int64_t place) const {
@@ -121,7 +127,8 @@ template <class F, class Number> class Work {
             for (int k = 0; k < O; k++) half[k][x] = y[k];
         }
         int bottom = std::min(O, c.out_y - top), right = std::min(O, c.out_x - left);
-        Number* to = static_cast<Number*>(c.output) + ((sample * c.out_y + top) * c.out_x + left) * c.out_channels + channel;
+        int64_t at = (sample * c.out_y + top) * c.out_x + left;
+        Number* to = static_cast<Number*>(c.output) + at * c.out_channels + channel;
         for (int i = 0; i < bottom; i++) {
             F::outputs(half[i], y);
             for (int j = 0; j < right; j++) store(to + (int64_t(i) * c.out_x + j) * c.out_channels, y[j]);

@@ -94,7 +94,8 @@ template <class Number, bool Whole> class Job {
     Job(const LayerTailCall& call, const Axis* down, const Axis* across, int64_t job)
         : c(call), down_(down), across_(across), stride_(call.channels), from_(int(job % blocks(call)) * kBlock),
           sample_(int(job / blocks(call) / call.strips)), strip_(int(job / blocks(call) % call.strips)),
-          channels_(std::min(kBlock, call.channels - from_)), wide_((channels_ + L::kCount - 1) / L::kCount * L::kCount) {
+          channels_(std::min(kBlock, call.channels - from_)), 
+          wide_((channels_ + L::kCount - 1) / L::kCount * L::kCount) {
         if (c.strength) strength_ = *static_cast<const Real*>(c.strength);
         if (c.d_strength) d_strength_ = *static_cast<const Real*>(c.d_strength);
         if (!across) return;
@@ -206,8 +207,8 @@ template <class Number, bool Whole> class Job {
     struct Small {  // what belongs to a vector of channels
         V scale, next, bias;
         Small(const Job& job, int channel)
-            : scale(job.small(job.c.scale, job.sample_, channel, 1)), next(job.small(job.c.next, job.sample_, channel, 1)),
-              bias(job.small(job.c.bias, 0, channel, 0)) {}
+            : scale(job.small(job.c.scale, job.sample_, channel, 1)),
+              next(job.small(job.c.next, job.sample_, channel, 1)), bias(job.small(job.c.bias, 0, channel, 0)) {}
     };
 
     struct Bend {  // phi(z), and its slope; what is not a number passes
@@ -263,7 +264,8 @@ template <class Number, bool Whole> class Job {
     V small(const void* values, int row, int channel, Real otherwise) const {
         V v = otherwise - V{};
         if (values)
-            memcpy(&v, static_cast<const Real*>(values) + row * stride_ + from_ + channel, part(channel) * sizeof(Real));
+            memcpy(&v, static_cast<const Real*>(values) + row * stride_ + from_ + channel,
+                   part(channel) * sizeof(Real));
         return v;
     }
 
@@ -305,7 +307,8 @@ template <class Number, bool Whole> class Job {
             const int64_t step = c.down_x * wide;
             const Real* from = line_ + (int64_t(left) * c.down_x - c.pad_x) * wide + channel;
             for (int x = left; x < right; x++, from += step)
-                use(x, (a * value(from) + b * value(from + wide)) + (d * value(from + 2 * wide) + e * value(from + 3 * wide)));
+                use(x, (a * value(from) + b * value(from + wide)) +
+                           (d * value(from + 2 * wide) + e * value(from + 3 * wide)));
             return;
         }
         const Axis::Place* place = across_->places.data();
@@ -375,7 +378,8 @@ template <class Number, bool Whole> class Job {
     std::vector<Real> taps_;
 };
 
-template <class Number, class Step> void run(const LayerTailCall& c, const Axis* down, const Axis* across, const Step& step) {
+template <class Number, class Step>
+void run(const LayerTailCall& c, const Axis* down, const Axis* across, const Step& step) {
     bool whole = c.channels % Lanes<Number>::kCount == 0;
     Pool::here().run(c.batch * c.strips * Job<Number, true>::blocks(c), c.threads, [&](int64_t job) {
         if (whole) {

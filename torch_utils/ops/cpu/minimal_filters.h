@@ -1,7 +1,7 @@
 // Winograd's minimal filters in one dimension, y = A'((G w) (B'x)), over vectors: three taps for four outputs.
 //
-// Points 0, +-sqrt(1/2), +-sqrt(2) and infinity: half the rounding error of 0, +-1, +-2. With stride 2 the outer taps are
-// a 2-tap filter on every other sample (5 products for four outputs) and the middle one is taken as it is.
+// Points 0, +-sqrt(1/2), +-sqrt(2) and infinity: half the rounding error of 0, +-1, +-2. With stride 2 the outer taps
+// are a 2-tap filter on every other sample (5 products for four outputs) and the middle one is taken as it is.
 #pragma once
 
 #include "simd.h"
@@ -30,8 +30,8 @@ inline void two_out(const Vec* m, Vec* y) {
     y[3] = odd + 8.0f * m[3] + m[4];
 }
 
-// In each: window(x, y, step) is B', from kWindow samples to kProducts numbers, step apart; spread is A, of four numbers;
-// outputs(m, y) is A'; weight(product, tap) is an element of G.
+// In each: window(x, y, step) is B', from kWindow samples to kProducts numbers, step apart; spread is A, of four
+// numbers; outputs(m, y) is A'; weight(product, tap) is an element of G.
 
 struct Same {  // y[i] = sum w[k] x[i + k]
     static constexpr int kWindow = 6, kProducts = 6, kOutputs = 4, kStep = 4;
@@ -139,7 +139,8 @@ inline void window_both_ways(const Number* picture, int height, int width, int c
         both_ways<Size, Products>([=](int y, Vec* row) {
             bool there = unsigned(top + y) < unsigned(height);
             for (int x = 0; x < Size; x++)
-                row[x] = there && unsigned(left + x) < unsigned(width) ? load(from + y * line + int64_t(x) * channels) : Vec{};
+                row[x] = there && unsigned(left + x) < unsigned(width) ? load(from + y * line + int64_t(x) * channels)
+                                                                       : Vec{};
         }, along, out);
     }
 }
@@ -148,8 +149,8 @@ inline void window_both_ways(const Number* picture, int height, int width, int c
 #ifdef __AVX512BF16__
 constexpr bool kShort = true;
 inline Vec pairs(Vec even, Vec odd) {  // of bfloat16, the even one in the lower half of each lane
-    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
-                                           5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
     return (Vec)_mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh((__m512)odd, (__m512)even));
 }
 inline Vec add_product(Vec sum, Vec a, Vec b) { return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b); }

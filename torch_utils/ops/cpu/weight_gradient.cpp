@@ -1,9 +1,9 @@
-// The gradient of 3x3 weights with fewer products, channels-last: Winograd's minimal filtering, transposed in the weights.
+// The gradient of 3x3 weights with fewer products, channels-last: Winograd's minimal filtering, turned to the weights.
 //
-// y = A'((G w) (B'x)) is bilinear, so the gradient of w is G'((A dy) (B'x)), summed over tiles before G' is applied: one
-// product of matrices [out, tiles] x [tiles, in] for each of the 36 places of a transformed tile, instead of 144 products
-// for 16 pixels. bfloat16 pictures are transformed in float32 and multiplied in bfloat16, where the processor has such
-// products.
+// y = A'((G w) (B'x)) is bilinear, so the gradient of w is G'((A dy) (B'x)), summed over tiles before G' is applied:
+// one product of matrices [out, tiles] x [tiles, in] for each of the 36 places of a transformed tile, instead of 144
+// products for 16 pixels. bfloat16 pictures are transformed in float32 and multiplied in bfloat16, where the
+// processor has such products.
 #include <algorithm>
 #include <cstddef>
 
@@ -14,8 +14,8 @@ struct WeightGradientCall {
     const void* coarse;  // [batch, coarse_y, coarse_x, coarse_channels] of kind: a number for each place of the weights
     float* sums;         // [parts, products, coarse_channels, fine_channels]
     float* output;       // [coarse_channels, 3, 3, fine_channels]
-    int32_t batch, fine_y, fine_x, fine_channels, coarse_y, coarse_x, coarse_channels, stride, pad_y, pad_x, kind, parts,
-        threads;
+    int32_t batch, fine_y, fine_x, fine_channels, coarse_y, coarse_x, coarse_channels, stride, pad_y, pad_x, kind,
+        parts, threads;
 };
 
 namespace {
@@ -54,8 +54,10 @@ template <class F, class Number> class Work {
         : c(call), across_((c.coarse_x + kTile - 1) / kTile), down_((c.coarse_y + kTile - 1) / kTile) {}
 
     void part(int64_t part) {
-        int64_t tiles = int64_t(c.batch) * across_ * down_, first = tiles * part / c.parts, last = tiles * (part + 1) / c.parts;
-        int64_t fine_place = int64_t(kTiles) * c.fine_channels + kPad, coarse_place = int64_t(kTiles) * c.coarse_channels + kPad;
+        int64_t tiles = int64_t(c.batch) * across_ * down_;
+        int64_t first = tiles * part / c.parts, last = tiles * (part + 1) / c.parts;
+        int64_t fine_place = int64_t(kTiles) * c.fine_channels + kPad;
+        int64_t coarse_place = int64_t(kTiles) * c.coarse_channels + kPad;
         int64_t size = int64_t(c.coarse_channels) * c.fine_channels;
         float *fine = scratch(0, P * P * fine_place), *coarse = scratch(1, P * P * coarse_place);
         float* sums = c.sums + part * P * P * size;
@@ -70,7 +72,8 @@ template <class F, class Number> class Work {
                              F::spread, coarse + step * c.coarse_channels, coarse_place);
             }
             for (int place = 0; place < P * P; place++)
-                add(coarse + place * coarse_place, fine + place * fine_place, sums + place * size, Short ? (count + 1) / 2 : count);
+                add(coarse + place * coarse_place, fine + place * fine_place, sums + place * size,
+                    Short ? (count + 1) / 2 : count);
         }
     }
 
@@ -81,8 +84,8 @@ template <class F, class Number> class Work {
             for (int y = 0; y < P; y++)
                 for (int x = 0; x < P; x++) {
                     Vec sum = {};
-                    for (int part = 0; part < c.parts; part++)
-                        sum += load(c.sums + (int64_t(part) * P * P + y * P + x) * size + channel * c.fine_channels + i);
+                    const float* from = c.sums + (y * P + x) * size + channel * c.fine_channels + i;
+                    for (int part = 0; part < c.parts; part++) sum += load(from + int64_t(part) * P * P * size);
                     for (int k = 0; k < 3; k++) half[y][k] += F::weight(x, k) * sum;
                 }
             for (int j = 0; j < 3; j++)
@@ -97,8 +100,8 @@ template <class F, class Number> class Work {
   private:
     // Transforms the window of a tile in both directions; Short: that of the next one as well, zero without `second`.
     template <int Size, class Step>
-    void enter(int64_t tile, bool second, const void* pictures, int height, int width, int channels, int step, int pad_y,
-               int pad_x, const Step& along, float* to, int64_t place) const {
+    void enter(int64_t tile, bool second, const void* pictures, int height, int width, int channels, int step,
+               int pad_y, int pad_x, const Step& along, float* to, int64_t place) const {
         for (int channel = 0; channel < channels; channel += kLanes) {
             Vec out[P * P];
             window<Size>(tile, pictures, height, width, channels, channel, step, pad_y, pad_x, along, out);
@@ -116,8 +119,8 @@ template <class F, class Number> class Work {
     }
 
     template <int Size, class Step>
-    void window(int64_t tile, const void* pictures, int height, int width, int channels, int channel, int step, int pad_y,
-                int pad_x, const Step& along, Vec* out) const {
+    void window(int64_t tile, const void* pictures, int height, int width, int channels, int channel, int step,
+                int pad_y, int pad_x, const Step& along, Vec* out) const {
         int64_t sample = tile / (across_ * down_);
         int row = int(tile / across_ % down_), column = int(tile % across_);
         int top = row * step - pad_y, left = column * step - pad_x;
