@@ -195,7 +195,8 @@ def test_derivatives_of_a_filter_behind_an_activation_are_those_of_finite_differ
 
 
 SHAPES = {"same": ((1, 1), (1, 1), 1), "adjoint": ((1, 1), (1, 1), 1, True), "down": ((2, 2), (0, 0), 1),
-          "down padded": ((2, 2), (1, 0), 1), "up": ((2, 2), (0, 0), 1, True), "up rest": ((2, 2), (0, 0), 1, True, (1, 0))}
+          "down padded": ((2, 2), (1, 0), 1), "up": ((2, 2), (0, 0), 1, True),
+          "up rest": ((2, 2), (0, 0), 1, True, (1, 0))}
 
 
 def library(x, w, shape):
