@@ -13,6 +13,7 @@ from benchmarks.published_recipe import PublishedDiscriminator, PublishedSynthes
 from torch_utils.ops import batched_conv, build, convolution, layer_tail, weight_gradient
 from torch_utils.ops.bent_filter import bent_filter, bent_filter_reference
 from torch_utils.ops.fused import Tail, fused_layer, fused_layer_reference
+from torch_utils.ops.thin_product import thin_product, thin_product_reference
 from torch_utils.ops.upfirdn2d import pad4, setup_filter, upfirdn2d
 from voice2style.discriminator import Discriminator, DiscriminatorSettings
 from voice2style.generators.stylegan2 import Generator, GeneratorSettings
@@ -319,3 +320,25 @@ def test_the_reference_is_reached_with_the_numbers_filled_in():
     x = pictures(1, 8, 3, 3)
     tail = Tail(pad4(0), False, 1.0, "lrelu", 0.2, 2.0, None)
     torch.testing.assert_close(fused_layer(x, gain=2.0), fused_layer_reference(x, *[None] * 6, tail))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 3), st.sampled_from([16, 48]), st.integers(1, 4), st.integers(1, 9), st.integers(1, 9),
+       st.booleans(), st.integers(1, 3))
+def test_a_thin_product_is_its_definition_to_third_order(n, channels, planes, h, w, short, threads):
+    dtype, results = torch.bfloat16 if short else torch.float32, []
+    for number, function in ((dtype, thin_product), (torch.float64, thin_product_reference)):
+        x = pictures(n, channels, h, w).to(dtype).to(number).requires_grad_()
+        weight = random(n, planes, channels, seed=1).to(dtype).to(number).requires_grad_()
+
+        def differentiate(x=x, weight=weight, function=function):
+            y = function(x, weight) / channels**0.5
+            (first,) = torch.autograd.grad(y, x, y.sin(), create_graph=True)
+            second = torch.autograd.grad(first.square().sum(), (x, weight), create_graph=True)
+            plainly = torch.autograd.grad(y, (x, weight), y.detach().cos(), retain_graph=True)
+            third = torch.autograd.grad(second[0].square().sum() + second[1].sum(), (x, weight))
+            return [y, *plainly] if short else [y, *plainly, first, *second, *third]
+
+        results.append(on_threads(threads, differentiate))
+    for one, two in zip(*results, strict=True):
+        assert_near(one, two, dtype)

@@ -30,7 +30,8 @@ MODES = ("auto", "ref", "native")
 BUILD_SECONDS = 900  # a build that takes longer hangs
 SOURCES = Path(__file__).parent
 _KERNELS = ("bias_act", "upfirdn2d", "fused")
-_VECTOR_KERNELS = ("cpu/winograd", "cpu/to_rgb", "cpu/layer_tail", "cpu/batched_conv", "cpu/weight_gradient")
+_VECTOR_KERNELS = ("cpu/winograd", "cpu/to_rgb", "cpu/layer_tail", "cpu/batched_conv", "cpu/weight_gradient",
+                   "cpu/thin_product")
 OPS = {"cpu": _KERNELS, "cuda": _KERNELS, "simd": _VECTOR_KERNELS}
 _SHARED = ("launch.h", *(op + suffix for op in _KERNELS for suffix in (".h", ".cpp", ".cu")))  # a .cu has its .cpp
 _HEADERS = ("cpu/simd.h", "cpu/winograd_tiles.h", "cpu/minimal_filters.h")

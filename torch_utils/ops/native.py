@@ -43,6 +43,8 @@ WeightGradientCall = _struct("WeightGradientCall", ("fine", "coarse", "sums", "o
 BatchedConvCall = _struct("BatchedConvCall", ("input", "weight", "weights", "output"), ints=(
     "batch", "in_y", "in_x", "in_channels", "out_y", "out_x", "out_channels", "form", "pad_y", "pad_x", "kind", "tiles",
     "threads"))
+ThinProductCall = _struct("ThinProductCall", ("input", "gradient", "weight", "output", "d_input", "d_weight"),
+                          ("pixels",), ints=("batch", "planes", "channels", "kind", "threads"))
 
 
 class FusedCall(ctypes.Structure):
@@ -60,7 +62,7 @@ class FusedBackCall(ctypes.Structure):
 CALLS = {"bias_act": BiasActCall, "upfirdn2d": UpfirdnCall, "fused_layer": FusedCall, "fused_back": FusedBackCall}
 VECTOR_CALLS = {"layer_tail": LayerTailCall, "layer_tail_back": LayerTailCall, "layer_tail_back_twice": LayerTailCall,
                 "bent_filter": LayerTailCall, "bent_filter_back": LayerTailCall, "batched_conv": BatchedConvCall,
-                "weight_gradient": WeightGradientCall}
+                "weight_gradient": WeightGradientCall, "thin_product": ThinProductCall}
 
 
 def usable(x, *others) -> bool:
