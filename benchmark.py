@@ -1,6 +1,6 @@
 """Measures speed and memory as ratios within one run, against the published recipe and the rivals installed here."""
 
-import importlib
+import importlib.util
 import inspect
 import json
 import pathlib
@@ -14,6 +14,8 @@ from dnnlib.files import atomic_path
 
 SUITES = ("start", "infer", "train", "ops", "audio", "load", "data", "metrics", "long", "world")
 RIVALS = ("ref", "onnxruntime", "openvino", "compile", "librosa")
+NEEDS = {"onnxruntime": ("onnxruntime", "onnx", "onnxscript"), "openvino": ("openvino", "onnx", "onnxscript")}
+EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino,onnx"}
 
 
 class Names(click.ParamType):
@@ -71,9 +73,11 @@ def _cells(item):
 
 
 @click.command(cls=Door)
-@click.option("--suite", type=Names(SUITES), default="all", show_default=True, help="One or several, a comma between.")
+@click.option("--suite", type=Names(SUITES), default="all", show_default=True,
+              help=f"One or several of {', '.join(SUITES)}, a comma between.")
 @click.option("--against", type=Names(RIVALS), default="ref", show_default=True,
-              help="Opponents of infer beside the published recipe: onnxruntime, openvino, compile.")
+              help="Opponents of infer beside ref, the published recipe: onnxruntime, openvino, compile; all: those "
+                   "that are installed. The opponent of audio is librosa.")
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Measured rounds of each.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of every contestant.  [default: the free cores]")
 @click.option("--sweep", is_flag=True, help="More sizes, for the plots of cost against resolution, batch and length.")
@@ -81,6 +85,7 @@ def _cells(item):
               help="Write results as JSON, a Markdown table (.md) and plots (.png) beside it.")
 def main(suite, against, rounds, threads, sweep, out):
     """Measure speed and memory on this machine; ratios are taken within the run, contestants take turns (A B A B)."""
+    _check(suite, against, out)
     from torch_utils.process import prepare_process
 
     _, cores = prepare_process()  # as the doors do it; contestants of infer and train have settings of their own
@@ -97,6 +102,25 @@ def main(suite, against, rounds, threads, sweep, out):
         say(f"Written to {out}")
 
 
+def _check(suite, against, out):
+    """Raises a usage error for what could not be met in the end, before anything is measured."""
+    rivals = [name for name in against if name not in ("ref", "librosa")]
+    if against != RIVALS and rivals:
+        if "infer" not in suite:
+            raise click.UsageError(f"--against {rivals[0]} is an opponent of infer, and --suite is {','.join(suite)}; "
+                                   "add infer, or leave --against out.")
+        for name in rivals:
+            if absent := [part for part in NEEDS.get(name, ()) if importlib.util.find_spec(part) is None]:
+                raise click.UsageError(f"--against {name} needs {' and '.join(absent)}, not installed here: "
+                                       f'pip install "voice2style[{EXTRAS[name]}]", or leave it out.')
+    if out:
+        path = pathlib.Path(out)
+        if path.suffix != ".json" or path.is_dir():
+            raise click.UsageError(f'--out "{out}": give a file whose name ends in .json; its table and plots '
+                                   "lie beside it.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+
 def _write(out, facts, wishes, results):
     with atomic_path(out) as temporary:
         temporary.write_text(json.dumps({"machine": facts, "rounds": wishes.rounds, "results": results}, indent=2))
@@ -105,7 +129,7 @@ def _write(out, facts, wishes, results):
         temporary.write_text(f"{line}\n\n{table_of(results)}\n")
     from benchmarks.plots import write_plots
 
-    write_plots(results, out.with_suffix(""))
+    write_plots(results, out.with_suffix(""), facts)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
-"""The benchmark: the opponent computes what we compute, contestants answer, rows and plots hold what was measured."""
+"""The benchmark: contestants answer, rows and plots hold what was measured; the opponent is in test_equality.py."""
 
 import dataclasses
+import importlib.util
 import json
+import pathlib
+import re
 
 import pytest
 import torch
@@ -12,7 +15,6 @@ from benchmarks import plots
 from benchmarks.contestant import Contestant, Spec, networks, runner
 from benchmarks.iteration import Iteration
 from benchmarks.measuring import interleaved, race, row
-from benchmarks.published_recipe import PublishedDiscriminator, PublishedSynthesis
 from benchmarks.suites.infer import flop
 from voice2style.discriminator import Discriminator, DiscriminatorSettings
 from voice2style.generators.stylegan2 import Generator, GeneratorSettings
@@ -21,70 +23,18 @@ CHANNELS = (8, 8, 6, 4)
 SMALL = Spec("small", "ours", resolution=16, channel_base=64, channel_max=8, batch=2)
 
 
-def build(architecture="skip", judge="resnet", dtype=torch.float64, memory_format=torch.contiguous_format):
+def build():
     torch.manual_seed(0)
-    G = Generator(GeneratorSettings(img_resolution=32, channels=CHANNELS, z_dim=8, w_dim=8, mapping_layers=2,
-                                    architecture=architecture))
-    D = Discriminator(DiscriminatorSettings(img_resolution=32, channels=CHANNELS, architecture=judge))
+    G = Generator(GeneratorSettings(img_resolution=32, channels=CHANNELS, z_dim=8, w_dim=8, mapping_layers=2))
+    D = Discriminator(DiscriminatorSettings(img_resolution=32, channels=CHANNELS))
     for name, parameter in G.named_parameters():
         if name.endswith(("noise_strength", "bias")):
             parameter.data += 0.2 * torch.randn(parameter.shape)
-    return G.to(dtype=dtype, memory_format=memory_format), D.to(dtype=dtype, memory_format=memory_format)
-
-
-@pytest.mark.parametrize("n", [1, 2])
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("grouped", [True, False], ids=["grouped", "activations"])
-@pytest.mark.parametrize("architecture, judge", [("skip", "resnet"), ("resnet", "skip"), ("orig", "orig")])
-def test_equal_to_the_published_recipe_to_second_order(architecture, judge, grouped, dtype, memory_format, n):
-    """Pictures, path-length gradients, logits and R1 gradients of the fast networks are those of the restatement."""
-    G, D = build(architecture, judge, dtype, memory_format)
-    published = PublishedSynthesis(G.synthesis, grouped=grouped)
-    tight = {"rtol": 0, "atol": 1e-9 if dtype == torch.float64 else 2e-3}
-    z, results = torch.randn(n, 8, dtype=dtype), []
-    for synthesis, score in ((lambda ws: G.synthesis(ws, noise_mode="const"), D),
-                             (published, PublishedDiscriminator(D))):
-        ws = G.mapping(z)
-        images = synthesis(ws)
-        (slope,) = torch.autograd.grad((images * images.detach().sin()).sum(), ws, create_graph=True)
-        path = torch.autograd.grad(slope.square().sum().sqrt(), list(G.parameters()), allow_unused=True)
-        reals = images.detach().tanh().requires_grad_()
-        logits = score(reals)
-        (steep,) = torch.autograd.grad(logits.sum(), reals, create_graph=True)
-        r1 = torch.autograd.grad(steep.square().sum(), list(D.parameters()), allow_unused=True)
-        results.append([images, slope, logits, steep, *path, *r1])
-    for ours, theirs in zip(*results):
-        assert (ours is None) == (theirs is None)
-        if ours is not None:
-            size = float(theirs.detach().abs().max()) + 1e-3
-            torch.testing.assert_close(ours / size, theirs / size, **tight)
-
-
-@pytest.mark.parametrize("n", [1, 4])
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
-@pytest.mark.parametrize("architecture, judge", [("skip", "resnet"), ("resnet", "skip"), ("orig", "orig")])
-def test_bfloat16_stays_near_the_published_recipe_in_float32(architecture, judge, memory_format, n):
-    """Root mean square deviations of pictures, logits, and first gradients under autocast; 0.4 % a rounding."""
-    G, D = build(architecture, judge, torch.float32, memory_format)
-    z, found = torch.randn(n, 8), []
-    for bf16, synthesis, score in ((True, lambda ws: G.synthesis(ws, noise_mode="const"), D),
-                                   (False, PublishedSynthesis(G.synthesis), PublishedDiscriminator(D))):
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-            images = synthesis(G.mapping(z))
-            logits = score(images)
-        weights = [p for p in (*G.synthesis.parameters(), *D.parameters()) if p.ndim == 4]
-        loss = torch.nn.functional.softplus(-logits.float()).mean()
-        gradients = torch.autograd.grad(loss, weights, allow_unused=True)
-        gradient = torch.cat([each.flatten() for each in gradients if each is not None])
-        found.append((images.detach().float(), logits.detach().float(), gradient))
-    for ours, theirs, limit in zip(*found, (0.02, 0.05, 0.15)):
-        deviation = ((ours - theirs).norm() / theirs.norm()).item()
-        assert 0 < deviation < limit
+    return G, D
 
 
 def test_an_iteration_measures_all_four_phases_and_moves_the_weights():
-    G, D = build(dtype=torch.float32)
+    G, D = build()
     before = [p.clone() for p in (*G.parameters(), *D.parameters())]
     iteration = Iteration(G, D, mapping=G.mapping, synthesis=lambda ws: G.synthesis(ws, noise_mode="random"), score=D,
                           batch=4)
@@ -154,14 +104,19 @@ def test_contestants_take_turns():
     assert (result["ratio"], result["ours_range_s"], result["rounds"]) == (3.0, [1.0, 3.0], 3)
 
 
-def test_plots_of_cost(tmp_path):
+def test_plots_of_cost(tmp_path, monkeypatch):
     rows = [{"suite": "infer", "contestant": name, "resolution": r, "batch": 1, "ours_s": r * k, "reference_s": r,
              "reference": "published"} for name, k in (("fp32", 0.2), ("bf16", 0.1)) for r in (64, 128, 256)]
-    lines = plots._lines(rows, "infer", "resolution", "batch")
+    lines, batch = plots._lines(rows, "infer", "resolution", "batch")
+    assert batch == 1
     assert lines["bf16"] == [(64, 6400.0), (128, 12800.0), (256, 25600.0)] and lines["published"][0] == (64, 64000.0)
-    assert [path.name for path in plots.write_plots(rows, tmp_path / "run")] == ["run-resolution.png"]
+    facts, titles = {"cpu": "Abacus", "threads": 2, "torch": "2.0", "date": "2026-01-02"}, []
+    draw = plots._draw
+    monkeypatch.setattr(plots, "_draw", lambda *given: titles.append(given[-1]) or draw(*given))
+    assert [path.name for path in plots.write_plots(rows, tmp_path / "run", facts)] == ["run-resolution.png"]
+    assert titles == ["Drawing pictures of given codes, 1 at a time\nAbacus, 2 threads, PyTorch 2.0, 2026-01-02"]
     assert (tmp_path / "run-resolution.png").read_bytes()[:4] == b"\x89PNG"
-    assert plots.write_plots([], tmp_path / "run") == []
+    assert plots.write_plots([], tmp_path / "run", facts) == []
 
 
 def test_the_door(tmp_path, monkeypatch):
@@ -173,5 +128,31 @@ def test_the_door(tmp_path, monkeypatch):
     found = json.loads(path.read_text())
     assert [row["suite"] for row in found["results"]] == ["ops", "audio"] and found["rounds"] == 2
     assert "reference / ours" in (tmp_path / "out.md").read_text()
-    bad = CliRunner().invoke(benchmark.main, ["--suite", "speed"])
-    assert bad.exit_code == 2 and '"speed" is not known; allowed: start, infer' in bad.output
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    (["--suite=speed"], '"speed" is not known; allowed: start, infer'),
+    (["--suite=infer", "--against=tpu"], '"tpu" is not known; allowed: ref, onnxruntime'),
+    (["--suite=infer", "--against=openvino,ref"], "--against openvino needs openvino, not installed here: pip install"),
+    (["--suite=ops", "--against=compile"], "--against compile is an opponent of infer, and --suite is ops"),
+    (["--suite=ops", "--out=table.md"], '--out "table.md": give a file whose name ends in .json'),
+    (["--suite=ops", "--out={}/file/x.json"], "File exists|Not a directory"),
+    *(([f"--suite={name}", "--rounds=0"], "0 is not in the range") for name in benchmark.SUITES),
+    *(([f"--suite={name}", "--speed=3"], "No such option '--speed'") for name in benchmark.SUITES)])
+def test_bad_wishes_are_one_sentence_before_anything_is_measured(tmp_path, monkeypatch, options, message):
+    monkeypatch.setattr(benchmark, "results_of", lambda name, wishes: pytest.fail("measured"))
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec",
+                        lambda name, *more: None if name == "openvino" else find(name, *more))
+    (tmp_path / "file").write_text("in the way")
+    result = CliRunner().invoke(benchmark.main, [option.format(tmp_path) for option in options])
+    assert result.exit_code == 2 and re.search(message, " ".join(result.output.split())), result.output
+
+
+def test_every_option_and_suite_is_in_the_help():
+    text = " ".join(CliRunner().invoke(benchmark.main, ["--help"]).output.split())
+    assert all(option in text for parameter in benchmark.main.params for option in parameter.opts)
+    assert all(name in text for name in (*benchmark.RIVALS, *benchmark.SUITES))
+    for name in benchmark.SUITES:
+        path = pathlib.Path(benchmark.__file__).parent / "benchmarks" / "suites" / f"{name}.py"
+        assert f"def suite_{name}(" in path.read_text()

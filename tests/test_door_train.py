@@ -124,7 +124,18 @@ def test_the_three_published_voice_trainings_are_three_rows(pairs16):  # noqa: F
 def test_bad_input_is_one_sentence_and_exit_code_2(faces32, tmp_path, options, message):
     result = invoke(f"--data={faces32}", f"--outdir={tmp_path}", "--device=cpu", *options)
     assert result.exit_code == 2 and message in result.output, result.output
-    assert "Traceback" not in result.output
+    assert "Traceback" not in result.output and list(tmp_path.iterdir()) == [], "a run folder was left behind"
+
+
+@pytest.mark.parametrize("options", [
+    ["--cfg=auto", "--resume={}"], ["--task=voice", "--network={}", "--term=w_avg=1"],
+    ["--task=joint", "--network={}"], ["--task=voice", "--network={net}", "--probe={}"]])
+def test_a_file_that_is_no_network_leaves_no_run_folder(pairs16, tmp_path, tiny_voice_model, options):  # noqa: F811
+    (tmp_path / "letter.pkl").write_text("Dear reader")
+    given = [option.format(tmp_path / "letter.pkl", net=tiny_voice_model) for option in options]
+    result = invoke(f"--data={pairs16}", f"--outdir={tmp_path / 'runs'}", "--device=cpu", *given)
+    assert result.exit_code == 2 and "letter.pkl" in result.output, result.output
+    assert not (tmp_path / "runs").exists()
 
 
 def test_data_that_does_not_fit_is_one_sentence(faces32, pairs16, tmp_path, tiny_voice_model):  # noqa: F811

@@ -101,20 +101,6 @@ def assert_near(came, wanted, dtype, factor=1):
     torch.testing.assert_close(came.double(), wanted.double(), rtol=0, atol=limit)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize(("f", "padding"), [(None, 0), (FILTER, 1), (FILTER, 2), (setup_filter([1, 2, 1]), 1)])
-def test_native_equals_its_reference(f, padding, layout, dtype, native_device):
-    f = None if f is None else f.to(native_device)
-    taps = 1 if f is None else f.shape[0]
-    for channels, size, act, clamp in ((16, 5, "lrelu", 1.5), (3, 34, "lrelu", None), (8, 3, "swish", 0.9)):
-        x, tensors = inputs((2, channels, size, size), size + 2 * padding - taps + 1, native_device, dtype, layout)
-        options = {"act": act, "clamp": clamp, "padding": padding, "filter_gain": 1.5}
-        y = fused_layer(x, f, **options, **tensors)
-        assert y.dtype == dtype and y.is_contiguous(memory_format=layout)
-        assert_near(y, plain(x, f, tensors, options), dtype)
-
-
 def test_native_leaves_out_what_is_not_given(native_device):
     x, tensors = inputs((2, 8, 4, 4), 4, native_device)
     for number in range(len(NAMES) + 1):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from torch_utils.ops import build, tiled_conv
-from torch_utils.ops.tiled_conv import FORMS, convolve, to_rgb, weight_for
+from torch_utils.ops.tiled_conv import FORMS, After, convolve, draw_block, to_rgb, weight_for
 from torch_utils.ops.upfirdn2d import upfirdn2d
 
 TAPS = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
@@ -48,7 +48,7 @@ def prepared(w, form, **wishes):
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(FORMS), st.integers(1, 3), st.sampled_from([16, 32, 48]), st.sampled_from([16, 32, 80]),
-       st.integers(3, 40), st.integers(3, 40), st.booleans(), st.sampled_from([None, 1000]), st.integers(1, 3))
+       st.integers(3, 40), st.integers(3, 40), st.booleans(), st.sampled_from([None, 1000, 8]), st.integers(1, 3))
 def test_equal_to_the_library(form, n, num_in, num_out, height, width, filtered, side, threads):
     x, w = random(n, num_in, height, width), kernel(form, num_in, num_out)
     taps = TAPS if form == "up" and filtered else None
@@ -64,7 +64,7 @@ def test_equal_to_the_library(form, n, num_in, num_out, height, width, filtered,
     assert (came.double() - wanted).square().mean().sqrt() < 1e-5
 
 
-@pytest.mark.parametrize("side", [None, 1000])
+@pytest.mark.parametrize("side", [None, 1000, 8])
 @pytest.mark.parametrize("form", FORMS)
 def test_what_surrounds_the_convolution(form, side):
     n, num_in, num_out = 2, 32, 48
@@ -93,7 +93,7 @@ def test_bfloat16(form, bf16):
     assert came.dtype == torch.bfloat16
     error = (came.double() - wanted).square().mean().sqrt() / wanted.std()
     stored = (wanted.bfloat16() - wanted).square().mean().sqrt() / wanted.std()
-    assert error < ({"same": 2e-2, "up": 6e-3}[form] if bf16 else 1.05 * stored)
+    assert error < ({"same": 1.5e-2, "up": 6e-3}[form] if bf16 else 1.05 * stored)
 
 
 @settings(max_examples=25, deadline=None)
@@ -146,6 +146,13 @@ def test_what_does_not_suit_is_left_to_torch(monkeypatch):
     assert tiled_conv.weight_for(torch.zeros(16, 16, 3, 3), "same") is None
 
 
+def test_small_tiles_have_no_block():
+    up, same = prepared(kernel("up", 16, 16), "up", side=8), prepared(kernel("same", 16, 16), "same", side=8)
+    rgb = torch.zeros(1, 3, 16), torch.zeros(3), None, TAPS, None
+    with pytest.raises(ValueError, match="line by line with weights for few tiles; allowed: sides above 32"):
+        draw_block(torch.zeros(1, 16, 4, 4), (up, After(TAPS)), (same, After()), rgb, keep=True)
+
+
 def test_bad_input_and_empty_batches():
     weight = weight_for(torch.zeros(16, 32, 3, 3), "same")
     with pytest.raises(ValueError, match=r"\[1, 16, 8, 8\] torch.float32 for a convolution of 32 channels"):
@@ -153,3 +160,30 @@ def test_bad_input_and_empty_batches():
     with pytest.raises(ValueError, match="float32 or bfloat16"):
         convolve(torch.zeros(1, 32, 8, 8).double(), weight, (8, 8))
     assert convolve(torch.zeros(0, 32, 8, 8), weight, (8, 8)).shape == (0, 16, 8, 8)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize(("dtype", "bf16", "side"), [(torch.float32, False, None), (torch.float32, False, 1000),
+                                                     (torch.bfloat16, True, None), (torch.bfloat16, False, 1000)])
+@pytest.mark.parametrize(("height", "width", "threads"), [(9, 20, 1), (34, 7, 3)])
+def test_a_block_line_by_line(height, width, threads, dtype, bf16, side, keep):
+    """Equal, bit by bit, to one layer after the other."""
+    n, size = 2, (2 * height, 2 * width)
+    x = random(n, 32, height, width, dtype=dtype)
+    up, same = kernel("up", 32, 48), kernel("same", 48, 16)
+    noise, clamp = random(*size, seed=7), 3.0
+    around = [After(TAPS, 1 + 0.3 * random(n, 32), 1 + 0.3 * random(n, 48), random(48, seed=3), noise, 0.2, clamp),
+              After(None, 1 + 0.3 * random(n, 48), 1 + 0.3 * random(n, 16), random(16, seed=3), noise, 0.2, clamp)]
+    parts = list(zip((prepared(up, "up", bf16=bf16), prepared(same, "same", bf16=bf16, side=side)), around))
+    rgb = random(n, 3, 16, seed=8), random(3, seed=9), random(n, 3, height, width, seed=10), TAPS, clamp
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        y, picture = draw_block(x, *parts, rgb, keep=keep)
+    finally:
+        torch.set_num_threads(before)
+    wanted = x
+    for weight, after in parts:
+        wanted = convolve(wanted, weight, size, **after._asdict())
+    assert torch.equal(picture, to_rgb(wanted, *rgb))
+    assert torch.equal(y, wanted) if keep else y is None

@@ -1,11 +1,13 @@
 """The README tells the truth: its file map, its links, its commands."""
 
+import importlib
 import pathlib
 import re
 import shlex
 import subprocess
 import sys
 
+import click
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -43,6 +45,40 @@ def test_its_commands_run(tmp_path):
         assert result.returncode == 0, f"{line}\n{result.stdout}{result.stderr}"
     made = {path.name for path in tmp_path.joinpath("out").iterdir()}
     assert {"hello.png", "hello.npz", "four", "seeds", "again"} <= made
+
+
+def commands_of(page):
+    """Returns the commands of a page's code: python NAME.py … and python -m training.NAME …, one list of words each."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = re.findall(r"^ *(?:\$ )?python ((?:\w+\.py|-m training\.\w+)\b.*)$", text, re.MULTILINE)
+    return [shlex.split(line, comments=True) for line in lines if "…" not in line]
+
+
+@pytest.mark.parametrize("page", ["README.md", "MODEL_CARD.md", *(f"docs/{page.name}" for page in
+                                                                  (ROOT / "docs").glob("*.md"))])
+def test_every_command_of_every_page_parses(page):
+    """Each option is one that the door has, with a value that it takes; nothing is run."""
+    for words in commands_of(ROOT / page):
+        module, rest = (words[1], words[2:]) if words[0] == "-m" else (words[0].removesuffix(".py"), words[1:])
+        found = importlib.import_module(module)
+        command = getattr(found, "main", None) or getattr(found, module)
+        try:
+            context = command.make_context(module, list(rest))
+            if isinstance(command, click.Group):
+                name, *rest = ["images", *rest] if rest[0].startswith("-") else rest  # dataset_tool.py --source ...
+                inner = command.get_command(context, name)
+                assert inner is not None, f"{page}: {module}.py has no {name}"
+                inner.make_context(name, rest, parent=context)
+        except click.exceptions.Exit:
+            pass  # --help
+        except click.ClickException as error:
+            pytest.fail(f"{page}: python {shlex.join(words)}: {error.format_message()}")
+
+
+def test_pages_have_commands():
+    """So that the test above looks at something."""
+    found = {page.name: len(commands_of(page)) for page in (ROOT / "docs").glob("*.md")}
+    assert found["metrics.md"] >= 5 and found["voice_metrics.md"] >= 5 and found["training.md"] >= 3
 
 
 def test_its_python_runs():

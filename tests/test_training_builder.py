@@ -18,7 +18,7 @@ from training.datasets import assembly, journal, pool, writer
 from training.datasets.builder import BuildSettings, build_dataset, journal_folder, merge_shards, shard_folder
 from training.datasets.checking import find_damage
 from training.datasets.face_build import FaceSettings
-from training.datasets.items import Item, Person
+from training.datasets.items import Item, Person, Rejection
 from training.datasets.report_html import report_page
 from training.datasets.source_files import Sources
 from training.datasets.statistics import describe, statistics_of
@@ -64,7 +64,8 @@ def test_everything_arrives_and_is_whole(built, corpus):
     assert {row["source"] for row in dataset.faces()} == {item.path for item in corpus[1].items if item.kind == "face"}
     assert all(dataset.read_face(row).shape == (32, 32, 3) for row in dataset.faces())
     assert all(len(dataset.read_voice(row)) == 19200 for row in dataset.voices("test"))
-    assert rejected(dataset) == [{"path": "empty/", "person": "", "reason": "empty folder", "stage": "plan"}]
+    assert rejected(dataset) == [
+        {"root": "", "path": "empty/", "person": "", "reason": "empty folder", "stage": "plan"}]
     assert list(find_damage(dataset)) == []
     assert not journal_folder(built).exists()
 
@@ -187,7 +188,7 @@ def test_a_file_that_kills_its_reader_is_set_aside(corpus, tmp_path, monkeypatch
     build_dataset(corpus[1], tmp_path / "data", SETTINGS, workers=2)
     dataset = Dataset(tmp_path / "data")
     assert dataset.card["counts"] == {"people": 4, "faces": 7, "voices": 8}
-    assert {"path": "Person 1/1.png", "person": "Person 1", "stage": "face",
+    assert {"root": "faces", "path": "Person 1/1.png", "person": "Person 1", "stage": "face",
             "reason": "broken: the process that read it died"} in rejected(dataset)
     assert "A worker process died" in capsys.readouterr().err
 
@@ -226,12 +227,53 @@ def test_a_bad_file_costs_only_itself(tmp_path):
     card = build_dataset(_plan_of(root, names), tmp_path / "data", KEEP)
     reasons = {row["path"]: row["reason"] for row in rejected(Dataset(tmp_path / "data"))}
     assert card["counts"]["faces"] == 1 and len(reasons) == 7
-    expected = {"again.png": "duplicate: the same content as faces/Ann/00000000.png", "cut.png": "damaged picture",
+    expected = {"again.png": "duplicate: the same content as good.png in faces", "cut.png": "damaged picture",
                 "text.jpg": "not a picture", "folder.jpg": "not a file", "none.png": "no such file",
                 "link.png": "a link that leads out of the corpus", "../secret.png": "leads out of the corpus"}
     for name, reason in expected.items():
         assert reasons[name].startswith(reason), name
     assert sum(card["rejected"].values()) == 7 and card["rejected"]["face: duplicate"] == 1
+
+
+def test_roots_are_named_in_reports_whatever_their_place(tmp_path):
+    """Two folders of one name and a zip of that name: a double in the third names the file in the first."""
+    picture = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)))
+    roots = [tmp_path / "a" / "faces", tmp_path / "b" / "faces", tmp_path / "c" / "faces.ZIP"]
+    for root in roots[:2]:
+        root.mkdir(parents=True)
+    (roots[0] / "one.png").write_bytes(picture)
+    (roots[1] / "cut.png").write_bytes(picture[:80])
+    roots[2].parent.mkdir()
+    with zipfile.ZipFile(roots[2], "w") as archive:
+        archive.writestr("two.png", picture)
+    items = [Item("face", name, str(root), "Ann", "train") for root, name in zip(roots, ("one.png", "cut.png",
+                                                                                       "two.png"))]
+    plan = SmallPlan([Person("Ann", "train", None, None, (), {})], items,
+                     [Rejection("gone.txt", "", "no picture", str(tmp_path / "d"))])
+    build_dataset(plan, tmp_path / "data", KEEP)
+    gone, cut, double = ((row["root"], row["path"], row["reason"]) for row in rejected(Dataset(tmp_path / "data")))
+    assert gone == ("d", "gone.txt", "no picture") and cut[:2] == ("faces (2)", "cut.png")
+    assert double == ("faces (3)", "two.png", "duplicate: the same content as one.png in faces")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_not_a_files_fault_is_no_reason_but_ends_the_build(corpus, built, tmp_path, monkeypatch, workers):
+    """A missing package or a fault of ours must not look like a thousand bad files; the same command goes on after."""
+    original = pool.build_face
+
+    def broken(content, item, *others):
+        if item.path == "Person 1/1.png":
+            raise ValueError("operands could not be broadcast together")
+        return original(content, item, *others)
+
+    monkeypatch.setattr(pool, "_START", "fork")
+    with monkeypatch.context() as patch, pytest.raises(
+            ValueError, match='no face was made of "Person 1/1.png" in ".*", and that file is not to blame: operands'):
+        patch.setattr(pool, "build_face", broken)
+        build_dataset(corpus[1], tmp_path / "whole.zip", SETTINGS, workers=workers, command="made by a test")
+    assert not (tmp_path / "whole.zip").exists()
+    build_dataset(corpus[1], tmp_path / "whole.zip", SETTINGS, command="made by a test")
+    assert (tmp_path / "whole.zip").read_bytes() == built.read_bytes()
 
 
 def test_archives_with_bombs_and_escapes(tmp_path):

@@ -1,6 +1,7 @@
 """The parts of the engine by themselves: where samples come from, how phases run, what warns, what one sees."""
 
 import dataclasses
+import itertools
 import json
 import math
 import zipfile
@@ -11,6 +12,7 @@ import torch
 from test_training_runs import QUICK, TINY, faces16, pairs16, run_gan  # noqa: F401  (fixtures)
 
 from torch_utils.running_stats import RunningStats, single
+from training import snapshot_names
 from training.curves import draw_curves, read_metrics
 from training.dataset import Dataset
 from training.early_warnings import EarlyWarnings
@@ -335,6 +337,42 @@ def test_curves_show_losses_and_metrics_and_the_best_snapshot_stays(tmp_path):
     assert draw_curves(tmp_path) is None
     assert [is_higher_better(name) for name in ("fid50k_full", "kid50k_full", "pr50k3_full_recall", "ppl2_wend")] == [
         False, False, True, False]
+
+
+@pytest.mark.parametrize(("every", "last", "names"), [
+    (4000, 12000, ["000004", "000008", "000012"]),
+    (4000, 8300, ["000004", "000008", "000008.300"]),
+    (4000, 4000, ["000004"]),
+    (9984, 29999, ["000010", "000020", "000029.952", "000030"]),
+    (9984, 30000, ["000010", "000020", "000029.952", "000030"]),
+    (3900, 8100, ["000004", "000007.800", "000008"]),
+    (4200, 8600, ["000004", "000008", "000009"]),
+    (4100, 8400, ["000004", "000008", "000008.400"]),
+    (8, 8, ["000000"]),
+    (8, 20, ["000000.008", "000000.016", "000000.020"]),
+    (500, 1500, ["000000.500", "000001.000", "000001.500"]),
+    (50000, 150000, ["000050", "000100", "000150"])])
+def test_the_numbers_of_snapshots_are_kimg_and_no_two_are_the_same(every, last, names):
+    images = [*range(every, last, every), last]
+    assert [snapshot_names.number(one, every=every, last=last) for one in images] == names
+    kimg = [snapshot_names.kimg_of(f"network-snapshot-{name}.safetensors") for name in names]
+    assert kimg == sorted(set(kimg)) and all(abs(1000 * one - n) <= 500 for one, n in zip(kimg, images))
+
+
+def test_every_period_and_length_gives_names_of_their_own():
+    for every, last in itertools.product((1, 7, 333, 999, 1000, 1001, 1500, 2500), (1, 999, 1000, 5000, 5001, 12345)):
+        images = [*range(every, last, every), last][-40:]
+        assert len({snapshot_names.number(one, every=every, last=last) for one in images}) == len(images), (every, last)
+
+
+def test_a_metric_that_cannot_be_measured_leaves_the_others(tmp_path, faces16, capsys):  # noqa: F811
+    run = dataclasses.replace(QUICK, metrics=("ssim", "fid50k_full", "world_traits"),
+                              measuring={"judge": "drawn", "num": 12})
+    folder = run_gan(tmp_path, faces16, dataclasses.replace(TINY, total_kimg=0.016), run=run).parent
+    assert sorted(read_metrics(folder)["fid50k_full"])[-1][0] == 0.016
+    assert [path.name for path in folder.glob("metric-*.jsonl")] == ["metric-fid50k_full.jsonl"]
+    said = capsys.readouterr().out
+    assert said.count("Warning: ssim was not measured: ") == said.count("Warning: world_traits was not measured") == 1
 
 
 def test_the_board_gets_what_the_statistics_say(tmp_path, faces16):  # noqa: F811

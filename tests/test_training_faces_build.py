@@ -13,7 +13,7 @@ from torch_utils.images import to_uint8
 from training.datasets import detectors
 from training.datasets.face_build import FaceSettings, build_face
 from training.datasets.face_quality import FaceGates, sharpness
-from training.datasets.items import Item
+from training.datasets.items import Item, Unusable
 from training.datasets.landmark_files import LandmarkFile, with_landmarks
 from training.datasets.pictures import open_picture
 from voice2style.demo.world import World
@@ -101,7 +101,7 @@ def test_of_an_animation_the_first_frame_is_used():
     (encoded(Image.new("RGB", (64, 64), RED), "JPEG")[:400], "damaged picture"),
     (encoded(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"), "floating-point pixels")])
 def test_what_is_no_picture_is_refused(content, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(Unusable, match=message):
         open_picture(content)
 
 
@@ -112,9 +112,9 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded():
         return start + struct.pack(">I", 8) + b"IDAT" + bytes(12)
 
     for side, message in ((11000, "too many pixels: 11000x11000"), (60000, "too many pixels")):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(Unusable, match=message):
             open_picture(header(side))
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(Unusable, match=message):
             build_face(header(side), ITEM, PLAIN)
 
 
@@ -161,7 +161,7 @@ def test_one_channel_and_filters(drawn):
     ((40, 40), FaceSettings(resolution=16, align="ffhq"), "no landmarks, which --align ffhq needs"),
     ((40, 40), FaceSettings(resolution=16, align="box"), "no box of a face")])
 def test_poor_pictures_are_refused_with_the_reason(size, settings, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(Unusable, match=message):
         build_face(encoded(Image.new("RGB", size, RED)), ITEM, settings)
 
 
@@ -183,9 +183,9 @@ def test_a_detector_decides_where_no_landmarks_are(drawn):
     expected = face_of(content, settings, Item("face", "p", "/", "p", "train", landmarks=drawn[1][:5]))[0]
     face, fields = face_of(content, settings, detect=lambda pixels: [found, small])
     assert np.array_equal(np.asarray(face), np.asarray(expected)) and len(fields["landmarks"]) == 5
-    with pytest.raises(ValueError, match="no face: the detector found none"):
+    with pytest.raises(Unusable, match="no face: the detector found none"):
         build_face(content, ITEM, settings, lambda pixels: [])
-    with pytest.raises(ValueError, match="several faces: the detector found 2"):
+    with pytest.raises(Unusable, match="several faces: the detector found 2"):
         build_face(content, ITEM, settings, lambda pixels: [found, found])
     largest = FaceSettings(resolution=32, gates=FaceGates(several="largest"))
     assert face_of(content, largest, detect=lambda pixels: [found, found])[1]["aligned"] == "similarity"

@@ -118,17 +118,33 @@ def test_averages_follow_at_the_end_of_an_iteration():
     assert step.average.synthesis(step.average.codes(wave)).isfinite().all()
 
 
-def test_parts_give_the_numbers_of_the_whole_batch():
-    """Eight samples at once and four times two: the same weights, path length and R1 included."""
-    settings = dataclasses.replace(SETTINGS, terms={"l1": 0.7, "perceptual": 0.3}, lr=1e-4, g_lr=1e-4, d_lr=1e-4)
-    whole, parts = (build(settings, frozen_statistics=True, augment=Augment(0.5), mbstd_num_channels=0)
-                    for _ in range(2))
-    for step in (whole, parts):
+def in_double(*steps):
+    for step in steps:
         for network in (*step.networks.values(), step.average, step.model):
             network.double()
         for name in ("mean_codes", "whitening"):
             setattr(step.equipment, name, getattr(step.equipment, name).double())
         step.pl_mean = step.pl_mean.double()
+
+
+def test_the_layout_of_the_weights_changes_nothing():
+    contiguous, last = build(), build()
+    in_double(contiguous, last)
+    for network in (last.model.generator, last.D, last.average.generator):
+        network.to(memory_format=torch.channels_last)
+    for step in (contiguous, last):
+        train(step, range(4), dtype=torch.float64)
+    assert not last.D.b16.conv0.weight.is_contiguous()
+    for name, value in values(contiguous).items():
+        torch.testing.assert_close(values(last)[name], value, rtol=1e-9, atol=1e-11)
+
+
+def test_parts_give_the_numbers_of_the_whole_batch():
+    """Eight samples at once and four times two: the same weights, path length and R1 included."""
+    settings = dataclasses.replace(SETTINGS, terms={"l1": 0.7, "perceptual": 0.3}, lr=1e-4, g_lr=1e-4, d_lr=1e-4)
+    whole, parts = (build(settings, frozen_statistics=True, augment=Augment(0.5), mbstd_num_channels=0)
+                    for _ in range(2))
+    in_double(whole, parts)
     one, other = train(whole, range(3), dtype=torch.float64), train(parts, range(3), batch_gpu=2, dtype=torch.float64)
     for name, value in values(whole).items():
         assert torch.allclose(value, values(parts)[name], rtol=1e-6, atol=1e-8), name

@@ -11,9 +11,11 @@ from PIL import Image
 
 import training.bench
 from training.datasets.world import WorldSettings, write_world
+from training.losses.equipment import judges_of
 from training.measuring import MeasureSettings, measure
 from training.metrics_table import METRICS
 from training.picture_sources import Latents
+from training.voice_judges import trained_by
 from voice2style.pipeline import load
 
 DRAWN = MeasureSettings(judge="drawn", num=30, batch=8, workers=1, rounds=20, verbose=False)
@@ -41,6 +43,28 @@ def folders(tmp_path):
 
 def values(measurements):
     return {result.name: result.value for measurement in measurements for result in measurement.results}
+
+
+@pytest.mark.parametrize("name", ["fid50k_full", "pr50k3_full", "is50k", "ppl_wend"])
+def test_the_drawn_judge_is_refused_where_it_trained_the_model(tiny_voice_model, world, name, capsys):
+    model = load(tiny_voice_model, device="cpu")
+    learned = judges_of({"perceptual"}, perceptual="drawn")
+    model.card = dataclasses.replace(model.card, source={"joint": {"learned_from": learned}})
+    settings = dataclasses.replace(DRAWN, num=12)
+    with pytest.raises(ValueError, match="drawn.* trained this model.*--option allow-training-judge=1"):
+        measure([name], network=model, data=world, settings=settings)
+    allowed = dataclasses.replace(settings, options={"allow_training_judge": "1"})
+    (found,) = measure([name], network=model, data=world, settings=allowed)
+    assert sum(note.startswith("NOT INDEPENDENT: the judge drawn") for note in found.protocol["cautions"]) == 1
+    assert measure(["path_length"], network=model, data=world, settings=settings)  # asks no judge
+    others = dataclasses.replace(model.card, source={"joint": {"learned_from": {"probe": {"sha256": "0" * 64}}}})
+    model.card = others
+    assert measure([name], network=model, data=world, settings=settings)
+
+
+def test_a_judge_of_two_files_is_known_by_either():
+    assert trained_by({"perceptual": {"sha256": "b" * 64}}, "a" * 64 + "+" + "b" * 64)
+    assert not trained_by({"perceptual": {"sha256": "c" * 64}}, "a" * 64 + "+" + "b" * 64)
 
 
 def test_the_table_names_what_its_functions_are():
@@ -288,7 +312,7 @@ def test_voices_need_a_voice_path_and_people(tiny_conditional_model, tiny_voice_
         measure(["fid50k_full"], network=tiny_voice_model, data=folders[0], settings=voice)
     with pytest.raises(ValueError, match="there are only 30 voices"):
         measure(["fid50k_full"], network=tiny_voice_model, data=world, settings=dataclasses.replace(voice, num=31))
-    with pytest.raises(ValueError, match="--judge FILE of train.py --task probe"):
+    with pytest.raises(ValueError, match="--judge FILE. Make one .* train.py --task probe --data"):
         measure(["world_traits"], network=tiny_voice_model, data=world, settings=DRAWN)
     with pytest.raises(ValueError, match="one of them, please"):
         measure(["is50k"], network=tiny_voice_model, fakes=folders[0], settings=DRAWN)

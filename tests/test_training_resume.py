@@ -58,7 +58,7 @@ def whole(tmp_path_factory, faces16):  # noqa: F811
 def assert_same_run(folder, whole):
     """Weights, moving average, optimisers, means and statistics are those of the undisturbed run."""
     assert alike(last_state(folder), last_state(whole))
-    ours, theirs = (load_checkpoint(path / "network-snapshot-000000.safetensors")[0] for path in (folder, whole))
+    ours, theirs = (load_checkpoint(path / "network-snapshot-000000.032.safetensors")[0] for path in (folder, whole))
     assert alike(ours, theirs) and {"G_ema", "G", "D"} == {name.split(".")[0] for name in ours}
     assert numbers(folder) == numbers(whole)
 
@@ -194,9 +194,22 @@ def test_a_full_disk_does_not_end_the_run_and_the_last_state_stays(tmp_path, fac
     with pytest.raises(OSError, match="could not be written .*No space left.*the same command writes it"):
         run_gan(tmp_path, faces16)  # the second is a warning, the last one is not
     folder = tmp_path / "00000-tiny"
-    assert "the snapshot network-snapshot-000000.safetensors could not be written" in capsys.readouterr().out
+    assert "the snapshot network-snapshot-000000.016.safetensors could not be written" in capsys.readouterr().out
     assert last_state(folder)["next"] == 6 and not list(folder.glob(".*.part*"))
     assert_same_run(run_gan(tmp_path, faces16).parent, whole)
+
+
+def test_a_full_disk_before_there_is_a_state_does_not_speak_of_one(tmp_path, faces16, monkeypatch):  # noqa: F811
+    import safetensors.torch
+
+    def full(tensors, path, metadata=None):
+        raise safetensors.SafetensorError("No space left on device")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    short = dataclasses.replace(TINY, total_kimg=0.008)
+    with pytest.raises(OSError, match="No space left.*no state was written before, the same command starts anew"):
+        run_gan(tmp_path, faces16, short)
+    assert list((tmp_path / "00000-tiny").glob("state-*")) == []
 
 
 def test_two_processes_never_train_in_one_folder(tmp_path, faces16, monkeypatch):  # noqa: F811

@@ -56,8 +56,9 @@ def run_gan(outdir, data, settings=TINY, **more):
 def test_run_folder_holds_what_scripts_look_for(tmp_path, faces16):
     path = run_gan(tmp_path, faces16, run=RunSettings(grid="1080p"))
     names = {item.name for item in path.parent.iterdir()}
-    assert {"log.txt", "training_options.json", "stats.jsonl", "reals.png", "fakes_init.png", "fakes000000.png",
-            "network-snapshot-000000.safetensors", "state-00000008.pt", "curves.png"} <= names
+    assert {"log.txt", "training_options.json", "stats.jsonl", "reals.png", "fakes_init.png", "fakes000000.032.png",
+            "network-snapshot-000000.008.safetensors", "network-snapshot-000000.032.safetensors", "state-00000008.pt",
+            "curves.png"} <= names
     lines = [json.loads(line) for line in (path.parent / "stats.jsonl").read_text().splitlines()]
     assert {"Loss/scores/fake", "Loss/scores/real", "Loss/signs/fake", "Loss/signs/real", "Loss/G/loss", "Loss/D/loss",
             "Loss/r1_penalty", "Loss/D/reg", "Loss/pl_penalty", "Loss/G/reg", "Progress/tick", "Progress/kimg",

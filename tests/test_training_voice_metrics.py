@@ -2,13 +2,17 @@
 
 import dataclasses
 import json
+import re
+import shlex
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
+import calc_metrics
 import dataset_tool
+import train
 from metrics.judges.face_id import FaceRecogniser, FaceRecogniserSettings, save_recogniser
 from metrics.judges.trait_probe import TraitProbe, TraitProbeSettings, save_probe
 from training import voice_evidence
@@ -41,6 +45,25 @@ def folder(tmp_path_factory):
     probe = TraitProbe(TraitProbeSettings(traits=tuple(trait.name for trait in TRAITS), resolution=32, width=4))
     save_probe(probe.eval(), folder / "probe.safetensors")
     return folder
+
+
+@pytest.mark.parametrize(("metric", "task", "file"), [("verification", "recogniser", "recogniser.safetensors"),
+                                                      ("world_traits", "probe", "probe.safetensors")])
+def test_without_a_judge_the_error_names_a_command_that_makes_one(folder, tiny_voice_model, tmp_path, monkeypatch,
+                                                                   metric, task, file):
+    monkeypatch.chdir(tmp_path)
+    data = tmp_path / "the world.zip"  # a name that has to be quoted
+    data.symlink_to(folder / "world.zip")
+    asked = [f"--network={tiny_voice_model}", f"--data={data}", f"--metrics={metric}", "--device=cpu", "--limit=8"]
+    refused = CliRunner().invoke(calc_metrics.main, asked)
+    assert refused.exit_code == 2 and refused.output.startswith("Error: "), refused.output
+    words = shlex.split(re.search(r"python (train\.py .*? --outdir runs)", refused.output)[1])
+    assert words[:3] == ["train.py", "--task", task]
+    trained = CliRunner().invoke(train.main, [*words[1:], "--steps=2", "--device=cpu"])  # two steps of its minutes
+    assert trained.exit_code == 0, trained.output
+    (judge,) = (tmp_path / "runs").glob(f"*/{file}")
+    judged = CliRunner().invoke(calc_metrics.main, [*asked, f"--judge={judge}", "--split=train"])
+    assert judged.exit_code == 0, judged.output
 
 
 def bench_of(folder, network, *, judge="judge", model=None, split="test", **options):

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from training.datasets import voice_build
-from training.datasets.items import Item
+from training.datasets.items import Item, Unusable
 from training.datasets.loudness import clipped_share, loudness_lufs, snr_db
 from training.datasets.voice_build import VoiceSettings, build_features, build_voice
 from voice2style.demo.world import World
@@ -68,9 +68,9 @@ def test_a_part_of_a_file_is_that_part(speech, tmp_path):
     part = Item("voice", "p/1.wav", "/root", "p", "train", start_s=1.25, end_s=2.75)
     content, fields = build_voice(path, part, VoiceSettings(vad="none"))
     assert np.array_equal(read_back(content)[0], speech[20000:44000]) and fields["seconds"] == 1.5
-    with pytest.raises(ValueError, match="^too short: 0.50 s"):  # the file ends at 4 s
+    with pytest.raises(Unusable, match="^too short: 0.50 s"):  # the file ends at 4 s
         build_voice(path, Item("voice", "p", "/", "p", "train", start_s=3.5, end_s=9.0), VoiceSettings())
-    with pytest.raises(ValueError, match="^the part from 3 to 2 s is empty"):
+    with pytest.raises(Unusable, match="^the part from 3 to 2 s is empty"):
         build_voice(path, Item("voice", "p", "/", "p", "train", start_s=3, end_s=2), VoiceSettings())
 
 
@@ -105,7 +105,7 @@ def test_ten_hours_are_not_read_whole(tmp_path):
     (np.random.default_rng(0).normal(0, 0.05, 2 * RATE), "^no speech: 0.00 s in 2.0 s"),
     (np.full(2 * RATE, np.nan), "^32000 non-finite samples")])
 def test_poor_clips_are_refused_with_the_reason(samples, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(Unusable, match=message):
         build_voice(saved(tmp_path, samples, subtype="FLOAT"), ITEM, VoiceSettings())
 
 
@@ -114,7 +114,7 @@ def test_poor_clips_are_refused_with_the_reason(samples, message, tmp_path):
     (b"\0\0\0\x20ftypM4A " + bytes(64), "install the extra|PyAV")])
 def test_what_is_no_recording_is_refused(content, message, tmp_path):
     (tmp_path / "1.m4a").write_bytes(content)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(Unusable, match=message):
         build_voice(tmp_path / "1.m4a", ITEM, VoiceSettings())
 
 
@@ -220,7 +220,7 @@ def test_pickles_that_are_no_features(value, message, tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     item = Item("voice", "p/1_0_0.pickle", "/root", "p", "train", extra={"features": "logmel40"})
     for content in (pickle.dumps(value), pickle.dumps(value)[:-9]):
-        with pytest.raises(ValueError, match=message if content.endswith(b".") else "not features|NaN"):
+        with pytest.raises(Unusable, match=message if content.endswith(b".") else "not features|NaN"):
             build_features(content, item)
     assert not list(tmp_path.iterdir()) and not capsys.readouterr().out
 

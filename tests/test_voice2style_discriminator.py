@@ -135,20 +135,6 @@ def test_half_precision_blocks_and_force_fp32(architecture):
 
 
 @ARCHITECTURES
-def test_autocast_to_bfloat16_with_double_backward(architecture):
-    network, real = build(architecture=architecture), random(4, 3, 16, 16).requires_grad_()
-    exact = network(real)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = network(real)
-    assert logits.dtype == torch.float32
-    assert (logits - exact).abs().max() < 0.1
-    (grads,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
-    grads.square().sum().backward()
-    assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
-    assert network.b16.conv0.weight.grad.abs().max() > 0
-
-
-@ARCHITECTURES
 def test_r1_gradient_by_finite_differences(architecture):
     """The gradient that the R1 penalty squares, against a central difference along a random direction."""
     network = build(architecture=architecture).double()

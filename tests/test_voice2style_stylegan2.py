@@ -164,21 +164,6 @@ def test_half_precision_blocks_and_force_fp32():
     assert torch.equal(build(**options).synthesis(ws, noise_mode="const"), exact)  # on a CPU only where asked for
 
 
-@ARCHITECTURES
-def test_autocast_to_bfloat16_with_double_backward(architecture):
-    network = build(architecture=architecture).requires_grad_(True)
-    ws = codes(network).requires_grad_()
-    exact = network.synthesis(ws, noise_mode="const")
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        img = network.synthesis(ws, noise_mode="const")
-    assert img.dtype == torch.float32
-    assert (img - exact).abs().max() < 0.1 * exact.abs().max()
-    (grads,) = torch.autograd.grad((img * random(*img.shape)).sum(), ws, create_graph=True)
-    grads.square().sum().backward()
-    assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
-    assert network.synthesis.b8.conv0.weight.grad.abs().max() > 0
-
-
 def test_first_values():
     """Weights near N(0, 1), biases 0 (affine: 1), noise strengths 0, mapping weights divided by their rate."""
     network = Generator(GeneratorSettings(img_resolution=8, channels=(64, 64), z_dim=64, w_dim=64, mapping_layers=1))

@@ -26,13 +26,14 @@ _EYES = ("nvidia", "clean", "legacy_tensorflow", "legacy_pytorch", "vgg", "class
 class Bench:
     """What was given to measure, opened once, and what was measured on the way, kept for the next metric."""
 
-    def __init__(self, *, model, network_path, fakes, data, settings, device, planned=()):
+    def __init__(self, *, model, network_path, fakes, data, settings, device):
         self.model, self.settings, self.device = model, settings, device
         self.dataset, self.data_path = sources.open_data(data)
         self.fakes_path = pathlib.Path(fakes) if fakes is not None else None
         self.network_name = network_path.name if network_path else None
         self.network_sha256 = sources.network_digest(model, network_path) if model is not None else None
-        self.cautions, self._kept, self._folders, self._planned = [], {}, set(), tuple(planned)
+        self.cautions, self._kept, self._folders = [], {}, set()
+        self.planned = ()  # the Looks of all metrics that will be measured
         self.access = Access(inception=settings.inception, vgg=settings.vgg, lpips=settings.lpips_weights,
                              download=settings.download, trust=settings.trust_weights)
 
@@ -49,14 +50,17 @@ class Bench:
                 warn(f"Warning: {line}")
 
     def eye(self, name):
-        """Returns the judge behind a name of the table: with --judge drawn it is always the drawn one."""
+        """Returns the judge behind a name of the table: with --judge drawn it is always the drawn one.
+
+        ValueError when it trained the model, as its card tells, unless that is allowed; then a caution says so.
+        """
         if name not in _EYES:
             raise ValueError(f'no judge "{name}"; {", ".join(_EYES)} are known.')
         key = name if self.settings.judge == "inception" else "drawn classes" if name == "classes" else "drawn"
-        return self._once(("eye", key), lambda: self._open_eye(key))
+        return self._independent(self._once(("eye", key), lambda: self._open_eye(key)))
 
     def distance(self):
-        """Returns the judge of distances: LPIPS, or the drawn one."""
+        """Returns the judge of distances: LPIPS, or the drawn one; as `eye` refuses it when it trained the model."""
         def opened():
             from metrics.judges.drawn import DrawnDistance
             from metrics.judges.lpips import LpipsJudge
@@ -65,7 +69,7 @@ class Bench:
                 return DrawnDistance(device=self.device)
             return LpipsJudge(access=self.access, device=self.device)
 
-        return self._once("distance", opened)
+        return self._independent(self._once("distance", opened))
 
     def reals(self):
         """Returns the real side: Pictures."""
@@ -112,7 +116,7 @@ class Bench:
                  "judge_sha256": judge.sha256, "resize": judge.resize}
         key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
         if (key, look.want) not in self._kept:
-            wants = {look.want, *(other.want for other in self._planned if self._same_pass(other, look))}
+            wants = {look.want, *(other.want for other in self.planned if self._same_pass(other, look))}
             wants = {want for want in wants if (key, want) not in self._kept}
             self._kept |= {(key, want): value for want, value in self._pass(key, look, judge, source, wants).items()}
         return self._kept[key, look.want]
@@ -199,6 +203,15 @@ class Bench:
         if key == "classes":
             return InceptionClasses(access=self.access, device=self.device)
         return InceptionJudge(key, access=self.access, device=self.device)
+
+    def _independent(self, judge):
+        from training.voice_judges import check_independence
+        from training.voice_wishes import training_judge_allowed
+
+        for note in check_independence(self.model, judge.sha256, judge.name,
+                                       allow=training_judge_allowed(self.settings)):
+            self.caution(note)
+        return judge
 
     def _once(self, key, make):
         if key not in self._kept:

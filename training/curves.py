@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from dnnlib.files import atomic_path
+from training.snapshot_names import kimg_of
 
 _PANELS = (
     ("losses", ("Loss/G/loss", "Loss/D/loss", "Loss/voice/all")),
@@ -45,10 +46,10 @@ def read_metrics(folder):
                 line = json.loads(text)
             except ValueError:
                 continue
-            kimg = "".join(filter(str.isdigit, (line.get("snapshot_pkl") or "").split(".")[0]))
+            kimg = kimg_of(line.get("snapshot_pkl") or "")
             for name, value in line.get("results", {}).items():
-                if kimg and isinstance(value, (int, float)):
-                    found.setdefault(name, {})[int(kimg)] = value
+                if kimg is not None and isinstance(value, (int, float)):
+                    found.setdefault(name, {})[kimg] = value
     return {name: sorted(values.items()) for name, values in found.items()}
 
 

@@ -13,7 +13,7 @@ from training.augmentation import augmentation_of
 from training.dataset import Dataset
 from training.gan_step import GanStep
 from training.loop import Loop, Task, iterations_of
-from training.run_folder import RunFolder
+from training.run_folder import RunFolder, has_state
 from training.settings import RunSettings
 from training.sheets import sheet_size
 from training.snapshot_metrics import measure_snapshot
@@ -50,25 +50,27 @@ def train_gan(settings, *, data, outdir, desc, resume=None, device="cpu", comman
     run = run or RunSettings()
     options = {"task": "gan", "settings": to_dict(settings), "data": str(data), "resume": resume and str(resume)}
     device = distributed.start(device)
+    dataset = Dataset(data)
+    faces = Faces(dataset, resolution=settings.resolution, seed=settings.seed, mirror=settings.mirror,
+                  mirrory=settings.mirrory, cond=settings.cond, subset=settings.subset, skip_corrupt=run.skip_corrupt)
+    c_dim = 0 if faces.labels is None else faces.labels.shape[1]
+    generator, discriminator = build_networks(settings, c_dim=c_dim)
+    augment, told = augmentation_of(settings), []
+    if resume is not None and not has_state(outdir, desc, options, latest=run.resume_latest):
+        take_over(generator, discriminator, resume, told.append)  # before there is a folder: a bad file leaves none
     folder = RunFolder(outdir, desc, options, notes={"run": to_dict(run), "command": command}, latest=run.resume_latest,
                        keep_states=run.keep_states)
     with folder:
-        dataset = Dataset(data)
-        faces = Faces(dataset, resolution=settings.resolution, seed=settings.seed, mirror=settings.mirror,
-                      mirrory=settings.mirrory, cond=settings.cond, subset=settings.subset,
-                      skip_corrupt=run.skip_corrupt)
-        c_dim = 0 if faces.labels is None else faces.labels.shape[1]
         folder.say(f"Output directory: {folder.path}")
         folder.say(f"Num images:  {len(faces)}")
         folder.say(f"Image shape: [3, {settings.resolution}, {settings.resolution}]")
         folder.say(f"Label shape: [{c_dim}]")
         folder.say("Constructing networks...")
-        generator, discriminator = build_networks(settings, c_dim=c_dim)
-        if resume is not None and not folder.states.paths():
-            take_over(generator, discriminator, resume, folder.say)
+        for line in told:
+            folder.say(line)
         if settings.precision == "fp16" and device.type != "cuda":
             folder.say("On this device everything is computed in fp32; fp16 is for CUDA GPUs.")
-        step = _step(settings, generator, discriminator, faces, device)
+        step = _step(settings, generator, discriminator, faces, device, augment)
         source = {"data": dataset.card, "settings": to_dict(settings), "command": command}
         pictures = _Pictures(step, faces, folder, run, settings)
         task = Task(
@@ -78,18 +80,18 @@ def train_gan(settings, *, data, outdir, desc, resume=None, device="cpu", comman
             per_tick=max(int(round(settings.tick_kimg * 1000, 6)) // settings.batch, 1),
             snapshot_ticks=settings.snapshot_ticks, group=settings.mbstd_group or 1,
             write_snapshot=lambda path, kimg: save_networks(step, path, {**source, "kimg": kimg}, licence),
-            draw_pictures=pictures, measure=lambda path: measure_snapshot(run, path, data, device=device,
-                                                                          mirror=settings.mirror))
+            draw_pictures=pictures, measure=lambda path: measure_snapshot(
+                run, path, data, device=device, warn=folder.warn_once, mirror=settings.mirror))
         return Loop(task, folder, run, device=device).run()
 
 
-def _step(settings, generator, discriminator, faces, device):
+def _step(settings, generator, discriminator, faces, device, augment):
     """Returns the step with its networks on the device, laid out as convolutions like it best."""
     layout = {"device": device, "memory_format": torch.channels_last}
     average = copy.deepcopy(generator).eval()
     labels = None if faces.labels is None else torch.from_numpy(faces.labels)
     return GanStep(generator.to(**layout), discriminator.to(**layout), average.to(**layout), settings, device=device,
-                   labels=labels, augment=augmentation_of(settings))
+                   labels=labels, augment=augment)
 
 
 def save_networks(step, path, source, licence):
@@ -107,12 +109,12 @@ class _Pictures:
         self.step, self.faces, self.path, self.seed = step, faces, folder.path, settings.seed
         self.columns, self.rows = sheet_size(settings.resolution, settings.resolution, run.grid)
 
-    def __call__(self, kimg):
+    def __call__(self, number):
         shown = self.faces.sheet(self.columns, self.rows)
-        if kimg is None:
+        if number is None:
             write_png(self.path / "reals.png", to_hwc(grid(self.faces.pictures(shown), self.columns)))
         labels = None if self.faces.labels is None else torch.from_numpy(self.faces.labels[shown])
-        name = "fakes_init.png" if kimg is None else f"fakes{round(kimg):06d}.png"
+        name = "fakes_init.png" if number is None else f"fakes{number}.png"
         write_fakes(self.step, self.path / name, count=len(shown), columns=self.columns, labels=labels, seed=self.seed)
 
 

@@ -2,6 +2,8 @@
 
 import functools
 
+import torch
+
 from dnnlib.settings import to_dict
 from metrics.judges.trait_probe import load_probe
 from torch_utils import distributed
@@ -43,10 +45,10 @@ def train_joint(settings, *, network, probe=None, data, outdir, desc, command=""
     run = run or RunSettings()
     files = {"network": network, "probe": probe, "codes": codes, "recogniser": recogniser, "perceptual": perceptual}
     device = distributed.start(device)
+    dataset = Dataset(data)
+    judge = None if probe is None else load_probe(probe, device=device)  # a file that is none of it leaves no folder
+    model, discriminator = build_model(settings, network)
     with run_folder("joint", settings, run, files, data=data, outdir=outdir, desc=desc, command=command) as folder:
-        dataset = Dataset(data)
-        judge = None if probe is None else load_probe(probe, device=device)
-        model, discriminator = build_model(settings, network)
         faces = face_source(dataset, settings, run.skip_corrupt, resolution=model.generator.img_resolution,
                             mirror=settings.mirror)
         voices = voice_source(dataset, settings, run, codes=known_codes(codes, model, faces), faces=faces)
@@ -59,6 +61,8 @@ def train_joint(settings, *, network, probe=None, data, outdir, desc, command=""
         check_groups(discriminator, settings, run)
         discriminator = with_classifier(discriminator, len(voices.people), seed=settings.seed).to(device)
         model.to(device)
+        for network in (model.generator, discriminator):  # as convolutions like their weights best
+            network.to(memory_format=torch.channels_last)
         weights = {**JOINT_TERMS, **settings.terms}
         check_weights(weights)
         folder.say("Objectives: " + ", ".join(f"{name} {weight:g}" for name, weight in weights.items()))
@@ -80,8 +84,6 @@ def _noisy(settings, waves, draw, batch):
 
 def fresh_discriminator(generator, settings):
     """Returns an untrained discriminator of the generator's resolution and widths, from the seed."""
-    import torch
-
     wanted = DiscriminatorSettings(img_resolution=generator.img_resolution, channels=generator.settings.channels,
                                    mbstd_group_size=settings.mbstd_group, freeze_layers=settings.freeze_d)
     with torch.random.fork_rng(devices=[]):
@@ -108,16 +110,16 @@ def _run(step, source, voices, unseen, judge, folder, run, *, device, data):
         save_joint(step, path, {**source, "kimg": kimg})
         same_file(path, final)
 
-    def draw_pictures(kimg):
-        write_pairs(average, voices, unseen, folder, kimg=kimg)
-        if judge is not None and unseen is not None and kimg is not None:
+    def draw_pictures(number):
+        write_pairs(average, voices, unseen, folder, number=number)
+        if judge is not None and unseen is not None and number is not None:
             validate(average, judge, unseen, folder)
 
     Loop(Task(step=step, source=voices, seed=settings.seed, batch=settings.batch, last=settings.steps,
               per_tick=settings.tick_steps, snapshot_ticks=settings.snapshot_ticks, write_snapshot=write_snapshot,
               draw_pictures=draw_pictures, group=step.D.settings.mbstd_group_size or 1,
-              measure=lambda path: measure_snapshot(run, path, data, device=device, faces_from="voice")),
-         folder, run, device=device).run()
+              measure=lambda path: measure_snapshot(run, path, data, device=device, warn=folder.warn_once,
+                                                    faces_from="voice")), folder, run, device=device).run()
     return final
 
 

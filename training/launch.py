@@ -52,10 +52,9 @@ def _train(task, settings, run, arguments):
 
 def build_operations(device):
     """Builds native operations before the ranks meet, so that none of them waits for another's compiler."""
-    if str(device).startswith("cuda"):
-        from torch_utils.ops.build import prepare
+    from torch_utils.ops.build import prepare
 
-        prepare(device)
+    prepare("simd" if device == "cpu" else device)
 
 
 def launch(request, *, gpus, function=carry_out, start_method="spawn"):

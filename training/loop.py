@@ -17,6 +17,7 @@ from training.early_warnings import EarlyWarnings
 from training.feed import Feed
 from training.phase_runner import PhaseRunner
 from training.run_folder import gpu_memory_gb, memory_gb, tick_line
+from training.snapshot_names import number
 from training.viewing import Viewing
 
 _STATE_EVERY_S = 900  # between snapshots, a state at the first tick after so long
@@ -27,8 +28,8 @@ class Task:
     """What the loop needs to know of a run: a step, where its samples come from, how long, and what a snapshot is.
 
     `last` iterations in all, `per_tick` in a tick, a snapshot every `snapshot_ticks`. `write_snapshot(path, kimg)`
-    writes the model, `draw_pictures(kimg)` its pictures (None: the untrained model's), `measure(path)` -> jsonl lines
-    of metrics by name. `group`: samples in a group of batch statistics.
+    writes the model, `draw_pictures(number)` its pictures (a string for their names; None: the untrained model's),
+    `measure(path)` -> jsonl lines of metrics by name. `group`: samples in a group of batch statistics.
     """
 
     step: object
@@ -115,7 +116,7 @@ class Loop:
                 self._save_state(index + 1, times["total"])
                 state_begin = time.time()
             if images is not None and not snapshot and tick % images == 0:
-                self._guarded("the pictures", functools.partial(task.draw_pictures, kimg))
+                self._guarded("the pictures", functools.partial(task.draw_pictures, self._number(index + 1, images)))
             if self.stopped is not None and not end:
                 self._stop(index + 1, times["total"])
             maintenance, tick_begin = time.time() - maintenance_begin, time.time()
@@ -153,14 +154,20 @@ class Loop:
             self.folder.say(f"Warning: {warning}")
 
     def _snapshot_path(self, iterations):
-        kimg = round(iterations * self.task.batch / 1000)
-        return self.folder.path / f"network-snapshot-{kimg:06d}.safetensors"
+        return self.folder.path / f"network-snapshot-{self._number(iterations)}.safetensors"
+
+    def _number(self, iterations, *more_ticks):
+        """Returns the number in the names of files that are written at snapshots, and each so many ticks more."""
+        task, ticks = self.task, math.gcd(self.task.snapshot_ticks, *more_ticks)
+        return number(iterations * task.batch, every=ticks * task.per_tick * task.batch, last=task.last * task.batch)
 
     def _snapshot(self, iterations, seconds, *, last):
         """Writes snapshot, pictures and state, then measures; a full disk is a warning, except at the very end."""
         task, path, kimg = self.task, self._snapshot_path(iterations), iterations * self.task.batch / 1000
         written = self._guarded(f"the snapshot {path.name}", lambda: task.write_snapshot(path, kimg), fatal=last)
-        self._guarded("the pictures", lambda: task.draw_pictures(kimg))
+        images = self.run_settings.image_ticks
+        shown = self._number(iterations, *(() if images is None else (images,)))
+        self._guarded("the pictures", lambda: task.draw_pictures(shown))
         self._save_state(iterations, seconds)
         if value_of_first(written):
             self._measure(path)
@@ -199,8 +206,9 @@ class Loop:
         except OSError as error:
             reason = error.strerror or str(error)
             if fatal:
-                raise OSError(f"{what} could not be written ({reason}); the last state stays, the same command "
-                              "writes it when there is room.") from error
+                kept = "the last state stays, the same command writes it when there is room" \
+                    if self.folder.states.paths() else "no state was written before, the same command starts anew"
+                raise OSError(f"{what} could not be written ({reason}); {kept}.") from error
             self.folder.say(f"Warning: {what} could not be written ({reason}); the run goes on, what was written "
                             "before stays.")
             return False

@@ -78,23 +78,37 @@ def measure(names, *, network=None, data=None, fakes=None, settings=None, device
     return list(measured(names, network=network, data=data, fakes=fakes, settings=settings, device=device))
 
 
-def measured(names, *, network=None, data=None, fakes=None, settings=None, device="cpu"):
-    """Yields what `measure` returns, each as soon as it is known."""
+def measured(names, *, network=None, data=None, fakes=None, settings=None, device="cpu", failed=None):
+    """Yields what `measure` returns, each as soon as it is known.
+
+    With `failed`, a metric that cannot be measured is left out and `failed(name, error)` hears of it.
+    """
     from training.bench import Bench
 
     settings = settings or MeasureSettings()
     rows = rows_of(names)
     _check(settings, network, fakes)
     model, path = _opened(network, device)
-    bench = Bench(model=model, network_path=path, fakes=fakes, data=data, settings=settings, device=str(device),
-                  planned=[look for row in rows.values() for look in row.looks])
-    for name, row in rows.items():
-        _check_needs(name, row, bench)
-    for row in rows.values():
-        _open_early(row, bench)
-    for name, row in rows.items():
-        yield _measured(name, row, bench)
+    bench = Bench(model=model, network_path=path, fakes=fakes, data=data, settings=settings, device=str(device))
+    for check in (_check_needs, _open_early):
+        rows = {name: rows[name] for name, _ in _done(check, rows, bench, failed)}
+    bench.planned = tuple(look for row in rows.values() for look in row.looks)
+    for _, measurement in _done(_measured, rows, bench, failed):
+        yield measurement
     bench.finish()
+
+
+def _done(work, rows, bench, failed):
+    """Yields (name, work(name, row, bench)) of each row that it worked for."""
+    for name, row in rows.items():
+        try:
+            found = work(name, row, bench)
+        except (ValueError, OSError) as error:
+            if failed is None:
+                raise
+            failed(name, error)
+            continue
+        yield name, found
 
 
 def rows_of(names):
@@ -159,7 +173,7 @@ def _check_needs(name, row, bench):
                          + (f', "{bench.data_path}" holds pictures only.' if bench.data_path else "."))
 
 
-def _open_early(row, bench):
+def _open_early(name, row, bench):
     """Opens what a row will want, so that a missing file is said before an hour of other metrics, not after it."""
     for look in row.looks:
         bench.count_of(look)

@@ -25,14 +25,19 @@ def trait_table(dataset, rows, traits):  # -> float32 [N, K]
 
 def train_probe(settings, *, data, outdir, desc, command="", device="cpu"):
     """Trains on the train split, prints R² of unseen faces, and returns the path of the probe."""
-    folder = RunFolder(outdir, desc, {"task": "probe", "settings": to_dict(settings), "data": str(data)})
     dataset, traits = Dataset(data), [trait.name for trait in TRAITS]
-    faces = RealFaces(dataset, resolution=64, seed=settings.seed)
+    side = dataset.card.get("resolution")
+    if not isinstance(side, int) or side < 16 or side % 16:
+        raise ValueError(f'"{dataset.path}" holds {side}x{side} faces; a probe needs a multiple of 16: build the '
+                         "dataset with --resolution of such a size.")
+    faces = RealFaces(dataset, resolution=side, seed=settings.seed)
     truth = trait_table(dataset, dataset.faces("train"), traits)
+    folder = RunFolder(outdir, desc, {"task": "probe", "settings": to_dict(settings), "data": str(data)})
     source = {"data": dataset.card, "settings": to_dict(settings), "command": command}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        probe = TraitProbe(TraitProbeSettings(traits=tuple(traits), width=settings.width, source=source))
+        probe = TraitProbe(TraitProbeSettings(traits=tuple(traits), resolution=side, width=settings.width,
+                                              source=source))
     optimiser = torch.optim.AdamW(probe.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.lr, total_steps=settings.steps)
     progress = tqdm(range(settings.steps), desc="Training the probe", disable=None)
@@ -65,7 +70,7 @@ def probe_scores(probe, dataset, split):
     """Returns the probe's TraitScores on the drawn faces of a split: what it can read at all."""
     rows = dataset.faces(split)
     truth = trait_table(dataset, rows, probe.settings.traits).numpy()
-    faces = RealFaces(dataset, split=split, resolution=64)
+    faces = RealFaces(dataset, split=split, resolution=probe.settings.resolution)
     read = torch.cat([probe(part.float() / 127.5 - 1) for part in faces.images.split(64)]).numpy()
     columns = {name: place for place, name in enumerate(probe.settings.traits)}
     return trait_scores({name: truth[:, k] for name, k in columns.items()},

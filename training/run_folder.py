@@ -30,8 +30,7 @@ class RunFolder:
 
     def __init__(self, outdir, desc, options, *, notes=None, latest=False, keep_states=2):
         self.options = json.loads(json.dumps(options))
-        self.path = pathlib.Path(value_of_first(str(_find(pathlib.Path(outdir), desc, self.options, latest))
-                                                if is_first() else None))
+        self.path = _place(outdir, desc, self.options, latest)
         self.states = States(self.path, keep=keep_states)
         self._tee, self._lock, self.warned = None, None, set()
         self.started = time.time()
@@ -131,11 +130,23 @@ def append_whole(path, content):
         os.close(file)
 
 
+def has_state(outdir, desc, options, *, latest=False):
+    """Returns whether RunFolder with the same arguments would go on from a state; makes nothing."""
+    folder = _place(outdir, desc, json.loads(json.dumps(options)), latest)
+    return value_of_first(bool(States(folder).paths()) if is_first() else None)
+
+
+def _place(outdir, desc, options, latest):
+    """Returns the folder of a run in every rank, as the first one finds it."""
+    found = str(_find(pathlib.Path(outdir), desc, options, latest)) if is_first() else None
+    return pathlib.Path(value_of_first(found))
+
+
 def _find(outdir, desc, options, latest):
     """Returns the folder of the run: that of the same options, or the newest one, or a new name."""
     try:
-        outdir.mkdir(parents=True, exist_ok=True)
-        found = sorted((int(match[1]), path) for path in outdir.iterdir() if (match := re.match(r"(\d+)-", path.name)))
+        there = list(outdir.iterdir()) if outdir.exists() else []
+        found = sorted((int(match[1]), path) for path in there if (match := re.match(r"(\d+)-", path.name)))
     except OSError as error:
         raise ValueError(f'--outdir "{outdir}" cannot be used ({error.strerror}); give a folder that can be written.'
                          ) from error

@@ -26,10 +26,14 @@ def measuring_options(options):
     return found
 
 
-def measure_snapshot(run, path, data, *, device, mirror=False, faces_from="seeds"):
-    """Returns {metric: jsonl line} of a snapshot, by what RunSettings want; every rank must call it."""
-    from training.measuring import MeasureSettings, measure
+def measure_snapshot(run, path, data, *, device, warn, mirror=False, faces_from="seeds"):
+    """Returns {metric: jsonl line} of a snapshot, by what RunSettings want; every rank must call it.
+
+    A metric that cannot be measured is left out, and `warn(key, line)` hears why.
+    """
+    from training.measuring import MeasureSettings, measured
 
     settings = MeasureSettings(mirror=mirror, faces_from=faces_from, **run.measuring)
-    found = measure(list(run.metrics), network=str(path), data=str(data), settings=settings, device=str(device))
+    found = measured(list(run.metrics), network=str(path), data=str(data), settings=settings, device=str(device),
+                     failed=lambda name, error: warn(f"measure {name} {error}", f"{name} was not measured: {error}"))
     return {one.metric: {**one.line(), "snapshot_pkl": path.name} for one in found}

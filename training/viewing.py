@@ -7,6 +7,7 @@ import shutil
 
 from dnnlib.files import atomic_path
 from training.curves import draw_curves, read_metrics
+from training.snapshot_names import kimg_of
 
 _HIGHER_IS_BETTER = ("precision", "recall", "is50k_mean", "is10k_mean", "r2", "top", "accuracy", "auc", "r@", "ssim")
 
@@ -37,7 +38,7 @@ class Viewing:
             self.folder.say(json.dumps(line))
             if self._board is not None:
                 for key, value in line["results"].items():
-                    self._board.add_scalar(f"Metrics/{key}", value, global_step=_kimg(path))
+                    self._board.add_scalar(f"Metrics/{key}", value, global_step=kimg_of(path.name))
             if self._wandb is not None:
                 self._wandb.log({f"Metrics/{key}": value for key, value in line["results"].items()})
         self._keep_best()
@@ -56,10 +57,10 @@ class Viewing:
             draw_curves(self.folder.path)
         if self.run.keep_snapshots:
             best = self._best()
-            old = sorted(self.folder.path.glob("network-snapshot-*.safetensors"))[:-self.run.keep_snapshots]
-            for path in old:
-                if path != best:
-                    path.unlink(missing_ok=True)
+            snapshots = self._snapshots()
+            for kimg in sorted(snapshots)[:-self.run.keep_snapshots]:
+                if snapshots[kimg] != best:
+                    snapshots[kimg].unlink(missing_ok=True)
 
     def close(self):
         """Ends what was opened."""
@@ -75,12 +76,13 @@ class Viewing:
         if name is None:
             return None
         pick = max if is_higher_better(name) else min
-        kept = [(kimg, value) for kimg, value in metrics[name]
-                if (self.folder.path / f"network-snapshot-{kimg:06d}.safetensors").exists()]
-        if not kept:
-            return None
-        kimg, _ = pick(kept, key=lambda pair: pair[1])
-        return self.folder.path / f"network-snapshot-{kimg:06d}.safetensors"
+        snapshots = self._snapshots()
+        kept = [(kimg, value) for kimg, value in metrics[name] if kimg in snapshots]
+        return snapshots[pick(kept, key=lambda pair: pair[1])[0]] if kept else None
+
+    def _snapshots(self):
+        """Returns {kimg: path} of the snapshots that are there."""
+        return {kimg_of(path.name): path for path in self.folder.path.glob("network-snapshot-*.safetensors")}
 
     def _keep_best(self):
         best = self._best()
@@ -112,10 +114,6 @@ def same_file(source, dest):
             os.link(source, temporary)
         except OSError:
             shutil.copyfile(source, temporary)
-
-
-def _kimg(path):
-    return int("".join(filter(str.isdigit, path.stem)) or 0)
 
 
 def _board(folder):

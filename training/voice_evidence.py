@@ -88,7 +88,7 @@ def gather(bench):
     """
     model, dataset, settings, device = bench.model, bench.dataset, bench.settings, bench.device
     split = settings.split or "test"
-    judge, notes = load_face_judge(judge_file(settings), model=model, device=device,
+    judge, notes = load_face_judge(judge_file(settings), data=bench.data_path, model=model, device=device,
                                    allow=training_judge_allowed(settings))
     clips, faces = paired_rows(dataset, split, people=settings.limit, clips_per=clips_per_person(settings))
     people = list(rows_by_person([row["person"] for row in clips]))

@@ -1,6 +1,7 @@
 """Judges of a run, and whether they may judge: a network that trained the model is no judge of it."""
 
 import json
+import shlex
 
 from metrics.judges.face_id import load_recogniser
 
@@ -10,12 +11,17 @@ def judge_label(judge):
     return f"{judge.name} {judge.sha256[:8]}"
 
 
-def load_face_judge(path, *, model=None, allow=False, device="cpu"):
+def training_command(task, data):
+    """Returns the command that trains a judge on the training people of a dataset."""
+    return f"python train.py --task {task} --data {shlex.quote(str(data))} --outdir runs"
+
+
+def load_face_judge(path, *, data, model=None, allow=False, device="cpu"):
     """Returns (recogniser, notes): ValueError when it trained `model`, unless `allow`; then a note says so."""
     if not path:
         raise ValueError("these metrics need a face recogniser that did not train the model: --judge FILE. Make one of "
-                         "the dataset's training people (minutes) with python train.py --task recogniser --data DATA "
-                         "--outdir runs, or give an .onnx file, or one of dlib or facenet-pytorch.")
+                         f"the dataset's training people (minutes) with {training_command('recogniser', data)}, or "
+                         "give an .onnx file, or one of dlib or facenet-pytorch.")
     judge = load_recogniser(path, device=device)
     source = getattr(getattr(judge, "settings", None), "source", None)
     return judge, check_independence(model, judge.sha256, judge.name, source, allow=allow)
@@ -27,14 +33,17 @@ def check_independence(model, sha256, name, source=None, *, allow=False):
         return []
     if not allow:
         raise ValueError(f'the judge "{name}" trained this model (its card names sha256 {str(sha256)[:16]}...): the '
-                         "model learned to please it, so its numbers mean nothing. Give another recogniser, or "
+                         "model learned to please it, so its numbers mean nothing. Give another judge, or "
                          "--option allow-training-judge=1 to measure all the same and have the report say so.")
     return [f"NOT INDEPENDENT: the judge {name} trained this model; these numbers are too good."]
 
 
 def trained_by(card_source, sha256, source=None):
-    """Returns True when a card's source holds this sha256 anywhere, or exactly this source of a network."""
-    if sha256 and sha256 in json.dumps(card_source, default=str):
+    """Returns True when a card's source holds this sha256 anywhere, or exactly this source of a network.
+
+    A judge of several files has their sha256 with "+" between.
+    """
+    if sha256 and any(part in json.dumps(card_source, default=str) for part in sha256.split("+")):
         return True
     return bool(source) and _holds(card_source, json.loads(json.dumps(source)))
 

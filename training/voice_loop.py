@@ -101,10 +101,10 @@ def train_voice(settings, *, network, probe=None, data, outdir, desc, command=""
     run = run or RunSettings()
     files = {"network": network, "probe": probe, "codes": codes, "recogniser": recogniser, "perceptual": perceptual}
     device = distributed.start(device)
+    dataset = Dataset(data)
+    judge = None if probe is None else load_probe(probe, device=device)  # a file that is none of it leaves no folder
+    model, discriminator = build_model(settings, network)
     with run_folder("voice", settings, run, files, data=data, outdir=outdir, desc=desc, command=command) as folder:
-        dataset = Dataset(data)
-        judge = None if probe is None else load_probe(probe, device=device)
-        model, discriminator = build_model(settings, network)
         model.to(device)
         discriminator = discriminator and discriminator.to(device)
         weights = voice_weights(settings, probe=probe, discriminator=discriminator, codes=codes, recogniser=recogniser)
@@ -182,16 +182,18 @@ def _run(step, voices, unseen, judge, folder, run, settings, *, device, data):
         model.save(path)
         same_file(path, final)
 
-    def draw_pictures(kimg):
+    def draw_pictures(number):
         model.encoder.eval()
-        write_pairs(model, voices, unseen, folder, kimg=kimg, seed=settings.seed)
-        if judge is not None and unseen is not None and kimg is not None:
+        write_pairs(model, voices, unseen, folder, number=number)
+        if judge is not None and unseen is not None and number is not None:
             validate(model, judge, unseen, folder)
+
+    def measure(path):
+        return measure_snapshot(run, path, data, device=device, warn=folder.warn_once, faces_from="voice")
 
     Loop(Task(step=step, source=voices, seed=settings.seed, batch=settings.batch, last=settings.steps,
               per_tick=settings.tick_steps, snapshot_ticks=settings.snapshot_ticks, write_snapshot=write_snapshot,
-              draw_pictures=draw_pictures, measure=lambda path: measure_snapshot(
-                  run, path, data, device=device, faces_from="voice")), folder, run, device=device).run()
+              draw_pictures=draw_pictures, measure=measure), folder, run, device=device).run()
     return final
 
 
@@ -218,7 +220,7 @@ def validate(model, judge, voices, folder, *, most=400):
 
 
 @torch.no_grad()
-def write_pairs(model, voices, unseen, folder, *, kimg, seed=0):
+def write_pairs(model, voices, unseen, folder, *, number):
     """Draws the same people at every snapshot: a real face, and beside it the face from the voice, constant noise.
 
     Unseen people where the dataset has some; without faces only the drawn ones.
@@ -241,7 +243,7 @@ def write_pairs(model, voices, unseen, folder, *, kimg, seed=0):
         sheet.append(drawn)
     if not sheet:
         return
-    name = "fakes_init.png" if kimg is None else f"fakes{round(kimg):06d}.png"
+    name = "fakes_init.png" if number is None else f"fakes{number}.png"
     write_png(folder.path / name, to_hwc(grid(to_uint8(torch.stack(sheet)), 16 if len(sheet) >= 16 else None)))
-    if kimg is not None:
+    if number is not None:
         same_file(folder.path / name, folder.path / "pairs.png")

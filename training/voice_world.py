@@ -9,6 +9,7 @@ from metrics.result import Result
 from metrics.world_traits import trait_scores
 from training.evaluate import judge_world
 from training.metric_rows import Outcome
+from training.voice_judges import training_command
 from training.voice_run import evidence_of, outcome
 from training.voice_rungs import shuffled_rows
 from training.voice_wishes import training_judge_allowed
@@ -21,8 +22,8 @@ def measure_world_traits(bench):
     """R² of the heard traits as a trait probe reads them, one clip and one face a person."""
     settings, probe = bench.settings, bench.settings.options.get("probe")
     if not probe:
-        raise ValueError("world_traits needs a trait probe that did not train the model: --judge FILE of "
-                         "train.py --task probe.")
+        raise ValueError("world_traits needs a trait probe that did not train the model: --judge FILE. Make one of "
+                         f"drawn people (minutes) with {training_command('probe', bench.data_path)}.")
     report = judge_world(bench.model, data=bench.dataset, judge_path=probe, split=settings.split or "test",
                          psi=settings.truncation_psi, most=settings.limit, seed=settings.seed,
                          network_sha256=bench.network_sha256, allow=training_judge_allowed(settings))

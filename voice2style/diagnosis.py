@@ -36,7 +36,7 @@ EXTRAS = {  # extra -> ({distribution: import name}, what does not work without 
     "web": ({"flask": "flask"}, "the browser page"),
     "face": ({"opencv-python-headless": "cv2"}, "finding faces in photographs"),
 }
-OPS_MACHINERY = ("build", "native", "toolchain")  # files beside the operators that are none
+OPS_MACHINERY = ("build", "native", "tiled_conv", "toolchain")  # files beside the operators that are none
 LEAST_TORCH = (2, 11)
 
 
@@ -221,11 +221,11 @@ def _operators(compilers, report):
         return {"plain PyTorch operators in use": plain, "native ops": "not part of this version, no compiler needed"}
     if lacking := [what for what in ("c++", "ninja") if compilers[what] == "not found"]:
         report.lacks.append((f"native ops cannot be built: {' and '.join(lacking)} not found; the plain ones are used "
-                             "(matters on a CUDA GPU)", f"install {' and '.join(lacking)}"))
+                             "(slower on a CUDA GPU and for large pictures)", f"install {' and '.join(lacking)}"))
     from torch_utils.ops import build
 
     return {"plain PyTorch operators": plain, "native sources": native, "on a CUDA GPU": build.state("cuda"),
-            "on the CPU": build.state("cpu")}
+            "on the CPU": build.state("cpu"), "vector kernels of the CPU": build.state("simd")}
 
 
 def _caches():

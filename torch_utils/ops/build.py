@@ -30,14 +30,16 @@ MODES = ("auto", "ref", "native")
 BUILD_SECONDS = 900  # a build that takes longer hangs
 SOURCES = Path(__file__).parent
 _KERNELS = ("bias_act", "upfirdn2d", "fused")
-_VECTOR_KERNELS = ("cpu/winograd", "cpu/to_rgb", "cpu/layer_tail", "cpu/batched_conv", "cpu/weight_gradient",
-                   "cpu/thin_product")
+_VECTOR_KERNELS = tuple(f"cpu/{name}" for name in (
+    "winograd", "to_rgb", "block", "front_end", "layer_tail", "batched_conv", "weight_gradient", "thin_product"))
 OPS = {"cpu": _KERNELS, "cuda": _KERNELS, "simd": _VECTOR_KERNELS}
 _SHARED = ("launch.h", *(op + suffix for op in _KERNELS for suffix in (".h", ".cpp", ".cu")))  # a .cu has its .cpp
-_HEADERS = ("cpu/simd.h", "cpu/winograd_tiles.h", "cpu/minimal_filters.h")
+_HEADERS = tuple(f"cpu/{name}.h" for name in (
+    "simd", "winograd_tiles", "winograd", "to_rgb", "fourier", "minimal_filters"))
 FILES = {"cpu": _SHARED, "cuda": _SHARED, "simd": (*_HEADERS, *(f"{op}.cpp" for op in _VECTOR_KERNELS))}
 LIBRARY = "native.so"
 _loaded = {}  # library -> ctypes.CDLL, or None where plain torch runs
+_unbuilt = set()  # libraries that `built` missed
 
 
 def mode() -> str:
@@ -80,12 +82,16 @@ def prepare(device="cuda") -> bool:
 
 
 def built(name: str):
-    """Return `library(name)` where it is built already, else None; builds and says nothing."""
+    """Return `library(name)` where it is built already, else None; builds and says nothing, and looks only once."""
     if name not in _loaded:
+        if name in _unbuilt or mode() == "ref":
+            return None
         try:
-            if mode() == "ref" or not _verdict(folder_of(find_toolchain(name)))["ok"]:
-                return None
-        except (CannotBuild, TypeError):
+            found = _verdict(folder_of(find_toolchain(name))) or {"ok": False}
+        except CannotBuild:
+            found = {"ok": False}
+        if not found["ok"]:
+            _unbuilt.add(name)
             return None
     return library(name)
 
@@ -93,6 +99,7 @@ def built(name: str):
 def forget() -> None:
     """Ask V2S_OPS and the cache folder anew at the next call."""
     _loaded.clear()
+    _unbuilt.clear()
 
 
 def state(device_type: str) -> str:

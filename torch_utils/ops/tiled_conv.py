@@ -13,7 +13,8 @@ from torch_utils.ops import build
 from torch_utils.ops.native import KINDS, pointer
 
 FORMS = ("same", "up", "down")
-_KERNELS = {"same4": 0, "same6": 1, "up": 2, "down": 3, "same bf16": 4, "up bf16": 5}  # enum Form
+_KERNELS = {name: number for number, name in enumerate(  # enum Form
+    ("same4", "same6", "up4", "down4", "same bf16", "up bf16", "same2", "up2"))}
 
 
 class TiledWeight(NamedTuple):
@@ -36,12 +37,15 @@ def _ints(*names):
     return [(name, ctypes.c_int32) for name in names]
 
 
-_Call = _struct("WinogradCall", ("input", "weight", "in_scale", "out_scale", "bias", "noise", "taps", "output"), [
+_POINTERS = ("input", "weight", "in_scale", "out_scale", "bias", "noise", "taps", "output")
+_WinogradCall = _struct("WinogradCall", _POINTERS, [
     ("noise_stride", ctypes.c_int64), ("alpha", ctypes.c_double), ("clamp", ctypes.c_double),
     *_ints("batch", "in_y", "in_x", "out_y", "out_x", "in_channels", "out_channels", "form", "padding", "kind",
            "threads")])
 _ToRgbCall = _struct("ToRgbCall", ("input", "weight", "bias", "smaller", "taps", "output"), [
     ("clamp", ctypes.c_double), *_ints("batch", "y", "x", "channels", "planes", "kind", "threads")])
+_BlockCall = _struct("BlockCall", (), [("up", _WinogradCall), ("same", _WinogradCall), ("rgb", _ToRgbCall)])
+_CALLS = {"winograd": _WinogradCall, "to_rgb": _ToRgbCall, "block": _BlockCall}
 
 
 def weight_for(w, form, *, adjoint=False, side=None, bf16=False):
@@ -49,8 +53,8 @@ def weight_for(w, form, *, adjoint=False, side=None, bf16=False):
 
     same: correlation with padding 1, stride 1. up: the transposed convolution of stride 2. down: correlation of stride
     2. adjoint: w is that of the map's adjoint, [I, O, 3, 3] (for "up" thus the weight as conv_transpose2d has it).
-    side: shorter side of the pictures that will come, for the choice of tiles. bf16: numbers are multiplied in bfloat16
-    (sums in float32) where the processor can; results then deviate by 4e-3 of their size ("up") or 2e-2 ("same").
+    side: shorter side of the results, for the choice of tiles. bf16: numbers are multiplied in bfloat16
+    (sums in float32) where the processor can; results then deviate by 4e-3 of their size ("up") or 1e-2 ("same").
     """
     num_out, num_in = w.shape[1::-1] if adjoint else w.shape[:2]
     library = None if w.device.type != "cpu" or w.shape[2:] != (3, 3) else _library()
@@ -70,7 +74,9 @@ def _kernel_of(form, side, bf16):
     if bf16 and form != "down":
         return _KERNELS[f"{form} bf16"]
     if form != "same":
-        return _KERNELS[form]
+        return _KERNELS["up2" if form == "up" and side and side <= 32 else f"{form}4"]
+    if side and side <= 8:
+        return _KERNELS["same2"]
     wasted = 1 if side is None else -(-side // 6) * 6 / side  # tiles of 6 reach beyond the edge
     return _KERNELS["same6" if side and (wasted * 8 / 6) ** 2 < 1.5**2 else "same4"]
 
@@ -85,19 +91,63 @@ def convolve(x, weight, size, *, padding=0, taps=None, in_scale=None, out_scale=
     not depend on the number of threads. ValueError: other number types or another number of channels.
     """
     x = x.contiguous(memory_format=torch.channels_last)
-    if x.dtype not in (torch.float32, torch.bfloat16) or x.shape[1] != weight.num_in:
-        raise ValueError(f"pictures {list(x.shape)} {x.dtype} for a convolution of {weight.num_in} channels; allowed: "
-                         "float32 or bfloat16 with as many channels")
+    after = After(taps, in_scale, out_scale, bias, noise, slope, clamp)
     y = torch.empty(len(x), *size, weight.num_out, dtype=x.dtype).permute(0, 3, 1, 2)
-    noise = None if noise is None else noise.contiguous()
-    small = [None if each is None else each.contiguous() for each in (in_scale, out_scale, bias)]
-    call = _Call(pointer(x), pointer(weight.values), *map(pointer, (*small, noise, taps, y)),
-                 0 if noise is None or noise.ndim == 2 else size[0] * size[1], slope, -1.0 if clamp is None else clamp,
-                 len(x), *x.shape[2:], *size, weight.num_in, weight.num_out, weight.kernel,
-                 padding if weight.form == "down" else 1, KINDS[x.dtype], torch.get_num_threads())
+    call, _held = _call(x, x.shape, weight, size, padding, after, y)
     if y.numel():
         _library().v2s_winograd(ctypes.byref(call), None)
     return y
+
+
+class After(NamedTuple):
+    """What surrounds a convolution, as `convolve` has it."""
+
+    taps: Tensor | None = None
+    in_scale: Tensor | None = None
+    out_scale: Tensor | None = None
+    bias: Tensor | None = None
+    noise: Tensor | None = None
+    slope: float = 1.0
+    clamp: float | None = None
+
+
+def _call(x, shape, weight, size, padding, after, y):
+    """Returns a WinogradCall for x of a shape (None: it is not in memory) and the tensors that it points to."""
+    dtype = next(each.dtype for each in (x, y) if each is not None)
+    if dtype not in (torch.float32, torch.bfloat16) or shape[1] != weight.num_in:
+        raise ValueError(f"pictures {list(shape)} {dtype} for a convolution of {weight.num_in} channels; allowed: "
+                         "float32 or bfloat16 with as many channels")
+    small = [None if each is None else each.contiguous()
+             for each in (after.in_scale, after.out_scale, after.bias, after.noise, after.taps)]
+    stride = 0 if after.noise is None or after.noise.ndim == 2 else size[0] * size[1]
+    call = _WinogradCall(pointer(x), pointer(weight.values), *map(pointer, small), pointer(y), stride, after.slope,
+                         -1.0 if after.clamp is None else after.clamp, shape[0], *shape[2:], *size, weight.num_in,
+                         weight.num_out, weight.kernel, padding if weight.form == "down" else 1, KINDS[dtype],
+                         torch.get_num_threads())
+    return call, small
+
+
+def draw_block(x, up, same, rgb, *, keep):
+    """Return (y, picture): two layers and the block's part of the picture, line by line, in the caches.
+
+    x [N, I, H, W]; up, same: (TiledWeight of form "up" or "same", After), the first with taps; rgb: (weight, bias,
+    smaller, taps, clamp) as `to_rgb` has them; keep: y [N, O, 2 H, 2 W] is wanted, else it is None and takes no memory.
+    ValueError: weights made for sides of 32 or less.
+    """
+    x = x.contiguous(memory_format=torch.channels_last)
+    size = tuple(2 * side for side in x.shape[2:])
+    y = torch.empty(len(x), *size, same[0].num_out, dtype=x.dtype).permute(0, 3, 1, 2) if keep else None
+    shape = (len(x), up[0].num_out, *size)
+    first, held = _call(x, x.shape, up[0], size, 0, up[1], None)
+    second, held_too = _call(None, shape, same[0], size, 0, same[1], y if keep else x.new_empty(0))
+    if not keep:
+        second.output = None
+    picture = torch.empty(len(x), rgb[0].shape[1], *size)
+    third, more = _rgb_call(None, (len(x), same[0].num_out, *size), x.dtype, *rgb, picture)
+    problem = _library().v2s_block(ctypes.byref(_BlockCall(first, second, third)), None)
+    if problem is not None:
+        raise ValueError(f"a block cannot be drawn line by line with {problem.decode()}; allowed: sides above 32")
+    return y, picture
 
 
 def to_rgb(x, weight, bias, smaller=None, taps=None, clamp=None):
@@ -107,13 +157,19 @@ def to_rgb(x, weight, bias, smaller=None, taps=None, clamp=None):
     pixels and a separable low-pass of taps [4], in the order of correlation and with the gain.
     """
     x = x.contiguous(memory_format=torch.channels_last)
-    small = [None if each is None else each.contiguous() for each in (weight, bias, smaller, taps)]
     y = torch.empty(len(x), weight.shape[1], *x.shape[2:])
-    call = _ToRgbCall(pointer(x), *map(pointer, small), pointer(y), -1.0 if clamp is None else clamp, len(x),
-                      *x.shape[2:], x.shape[1], weight.shape[1], KINDS[x.dtype], torch.get_num_threads())
+    call, _held = _rgb_call(x, x.shape, x.dtype, weight, bias, smaller, taps, clamp, y)
     if y.numel():
         _library().v2s_to_rgb(ctypes.byref(call), None)
     return y
+
+
+def _rgb_call(x, shape, dtype, weight, bias, smaller, taps, clamp, y):
+    """Returns a ToRgbCall and the tensors that it points to; x may be None, as in `_call`."""
+    small = [None if each is None else each.contiguous() for each in (weight, bias, smaller, taps)]
+    call = _ToRgbCall(pointer(x), *map(pointer, small), pointer(y), -1.0 if clamp is None else clamp, shape[0],
+                      *shape[2:], shape[1], weight.shape[1], KINDS[dtype], torch.get_num_threads())
+    return call, small
 
 
 def lanes():
@@ -125,11 +181,11 @@ def lanes():
 def _library():
     """Returns the library with its functions declared, or None."""
     library = build.library("simd")
-    if library is not None and library.v2s_winograd.argtypes is None:
-        assert library.v2s_sizeof_winograd() == ctypes.sizeof(_Call), "the struct of winograd.cpp has other fields"
-        assert library.v2s_sizeof_to_rgb() == ctypes.sizeof(_ToRgbCall), "the struct of to_rgb.cpp has other fields"
-        library.v2s_to_rgb.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
+    if library is not None and library.v2s_winograd_weight.argtypes is None:
+        for name, struct in _CALLS.items():
+            assert getattr(library, f"v2s_sizeof_{name}")() == ctypes.sizeof(struct), f"{name}: other fields in C"
+            function = getattr(library, f"v2s_{name}")
+            function.restype, function.argtypes = ctypes.c_char_p, (ctypes.c_void_p, ctypes.c_void_p)
         library.v2s_winograd_weight.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, *[ctypes.c_int] * 4,
                                                 ctypes.c_void_p)
-        library.v2s_winograd.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
     return library

@@ -8,6 +8,8 @@ import dataclasses
 
 import numpy as np
 
+from training.datasets.items import Unusable
+
 METHODS = ("auto", "ffhq", "similarity", "box", "center", "none")
 
 # Left eye, right eye, nose tip, left and right corner of the mouth (left and right of the picture) as shares of the
@@ -50,13 +52,13 @@ def five_points(landmarks):  # [5 | 6 | 68 | 478, 2] -> float [5, 2]
     """Left eye, right eye, nose tip, left and right mouth corner, in the picture's sense of left and right.
 
     Takes 5 points; 6 (and the chin, as the drawn world has them); 68 (the iBUG order); 468 or 478 (the face mesh).
-    ValueError for other counts, for points that are not finite, and for faces without extent.
+    Unusable for other counts, for points that are not finite, and for faces without extent.
     """
     points = np.asarray(landmarks, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 2:
-        raise ValueError(f"landmarks have the shape {list(points.shape)}; a list of (x, y) is needed")
+        raise Unusable(f"landmarks have the shape {list(points.shape)}; a list of (x, y) is needed")
     if not np.isfinite(points).all():
-        raise ValueError("landmarks are not finite numbers")
+        raise Unusable("landmarks are not finite numbers")
     count = len(points)
     if count in (5, 6):
         five = points[:5]
@@ -66,9 +68,9 @@ def five_points(landmarks):  # [5 | 6 | 68 | 478, 2] -> float [5, 2]
         five = np.stack([points[list(_EYES_478[0])].mean(0), points[list(_EYES_478[1])].mean(0), points[1], points[61],
                          points[291]])
     else:
-        raise ValueError(f"{count} landmarks; 5, 6, 68, 468 and 478 are known")
+        raise Unusable(f"{count} landmarks; 5, 6, 68, 468 and 478 are known")
     if np.linalg.norm(five[1] - five[0]) < 1 or np.ptp(five, axis=0).max() < 2:
-        raise ValueError("landmarks lie on one spot")
+        raise Unusable("landmarks lie on one spot")
     return five
 
 
@@ -104,7 +106,7 @@ def ffhq_crop(landmarks, side):  # -> Similarity from the crop's pixels to the p
     e, m = right - left, mouth - eyes
     along = e - 1j * m
     if abs(along) < 1e-6 * (abs(e) + abs(m)):
-        raise ValueError("landmarks are turned inside out: the mouth is not below the eyes")
+        raise Unusable("landmarks are turned inside out: the mouth is not below the eyes")
     half = along / abs(along) * max(2.0 * abs(e), 1.8 * abs(m))
     return square(eyes + 0.1 * m, half, side)
 
@@ -119,7 +121,7 @@ def box_crop(box, side):
     """The upright square around a face's box (left, top, right, bottom), with a margin."""
     left, top, right, bottom = (float(x) for x in box)
     if not (right > left and bottom > top):
-        raise ValueError(f"the box {list(box)} is empty; left, top, right, bottom are needed")
+        raise Unusable(f"the box {list(box)} is empty; left, top, right, bottom are needed")
     half = _BOX_MARGIN * max(right - left, bottom - top) / 2
     return square(complex(left + right, top + bottom) / 2, half, side)
 
@@ -161,7 +163,7 @@ def _cut_out(picture, crop, side):  # -> the part of the picture that the crop n
     right, bottom = (int(x) for x in np.ceil(corners.max(0)) + border)
     inner = max(left, 0), max(top, 0), min(right, picture.width), min(bottom, picture.height)
     if inner[0] >= inner[2] or inner[1] >= inner[3]:
-        raise ValueError("the face lies outside the picture")
+        raise Unusable("the face lies outside the picture")
     beyond = np.array([inner[0] - left, inner[1] - top, right - inner[2], bottom - inner[3]])
     part = picture.crop(inner)
     if beyond.any():

@@ -11,7 +11,7 @@ from training.datasets.statistics import Statistics
 from training.datasets.writer import dataset_writer
 
 _CLASS_END = re.compile(r"[:;]| \(")
-REJECTED_COLUMNS = ("path", "person", "reason", "stage")
+REJECTED_COLUMNS = ("root", "path", "person", "reason", "stage")
 
 
 def assemble(journals, dest, *, scratch=None):  # -> card
@@ -24,13 +24,14 @@ def assemble(journals, dest, *, scratch=None):  # -> card
             shutil.rmtree(rest, ignore_errors=True)
     homes = _find_homes(journals)
     plan = journals[0].plan
+    names = min(journal.root_names() for journal in journals)  # shards may lie elsewhere, in any order
     doubles, kept = _survey(homes)
     alone = _find_alone(journals[0], kept, plan["facts"]["unpaired"] == "keep")
     statistics, rejected = Statistics(), _RejectedTable()
     with dataset_writer(dest, scratch=scratch) as writer:
         for person in journals[0].people():
             if person.person in alone:
-                rejected.add("", person.person, alone[person.person], "person")
+                rejected.add("", "", person.person, alone[person.person], "person")
                 continue
             row = {"kind": "person", "person": person.person, "split": person.split, "gender": person.gender,
                    "nationality": person.nationality, "ids": list(person.ids)}
@@ -38,9 +39,10 @@ def assemble(journals, dest, *, scratch=None):  # -> card
             writer.add_row(row)
             statistics.add(row)
         for rejection in journals[0].rejections():
-            rejected.add(rejection.path, rejection.person, rejection.reason, "plan")
+            name = names[plan["roots"].index(rejection.root)] if rejection.root else ""
+            rejected.add(name, rejection.path, rejection.person, rejection.reason, "plan")
         for piece, journal in enumerate(homes):
-            for row, content in _rows(journal, piece, doubles, alone, rejected):
+            for row, content in _rows(journal, piece, doubles, alone, rejected, names):
                 writer.add_row(row, content)
                 statistics.add(row)
         writer.add("rejected.csv", rejected.content())
@@ -66,7 +68,7 @@ def _find_homes(journals):  # -> for each piece the journal that has it
     return homes
 
 
-def _survey(homes):  # -> {sha256 of a double: path of the first}, {person: kinds of which something is kept}
+def _survey(homes):  # -> {sha256 of a double: outcome of the first}, {person: kinds of which something is kept}
     """The first pass: which contents come more than once, and what is left of whom without the doubles."""
     first, doubles, kept = {}, {}, collections.defaultdict(set)
     for piece, journal in enumerate(homes):
@@ -77,7 +79,7 @@ def _survey(homes):  # -> {sha256 of a double: path of the first}, {person: kind
             if row["sha256"] in first:
                 doubles[row["sha256"]] = first[row["sha256"]]
             else:
-                first[row["sha256"]] = row["path"]
+                first[row["sha256"]] = {"path": row["path"], "source": row["source"], "root": outcome["root"]}
                 kept[row["person"]].add(row["kind"])
     return doubles, kept
 
@@ -95,19 +97,21 @@ def _find_alone(journal, kept, unpaired):  # -> {person: reason}
     return alone
 
 
-def _rows(journal, piece, doubles, alone, rejected):  # -> iterator of row, content
+def _rows(journal, piece, doubles, alone, rejected, names):  # -> iterator of row, content
     """What of a piece goes into the dataset; the rest goes into the table of rejected files."""
     outcomes, contents = journal.read_contents(piece)
     for outcome, content in zip(outcomes, contents):
+        root = names[outcome["root"]]
         if "row" not in outcome:
-            rejected.add(outcome["path"], outcome["person"], outcome["reason"], outcome["stage"])
+            rejected.add(root, outcome["path"], outcome["person"], outcome["reason"], outcome["stage"])
             continue
         row = outcome["row"]
-        if doubles.get(row["sha256"], row["path"]) != row["path"]:
-            reason = f"duplicate: the same content as {doubles[row['sha256']]}"
-            rejected.add(row["source"], row["person"], reason, row["kind"])
+        first = doubles.get(row["sha256"], row)
+        if first["path"] != row["path"]:
+            reason = f"duplicate: the same content as {first['source']} in {names[first['root']]}"
+            rejected.add(root, row["source"], row["person"], reason, row["kind"])
         elif row["person"] in alone:
-            rejected.add(row["source"], row["person"], alone[row["person"]], row["kind"])
+            rejected.add(root, row["source"], row["person"], alone[row["person"]], row["kind"])
         else:
             yield row, content
 
@@ -121,9 +125,9 @@ class _RejectedTable:
         self._table.writerow(REJECTED_COLUMNS)
         self.counts = collections.Counter()
 
-    def add(self, path, person, reason, stage):
+    def add(self, root, path, person, reason, stage):
         """A line; what comes before a colon, a semicolon or a bracket in the reason is its class."""
-        self._table.writerow([path, person, reason, stage])
+        self._table.writerow([root, path, person, reason, stage])
         self.counts[f"{stage}: {_CLASS_END.split(reason)[0]}"] += 1
 
     def content(self):

@@ -6,6 +6,7 @@ import numpy as np
 
 from training.datasets import alignment
 from training.datasets.face_quality import FaceGates, refuse_aspect, refuse_blur, refuse_size, sharpness
+from training.datasets.items import Unusable
 from training.datasets.pictures import open_picture, picture_size
 from training.datasets.png_file import png_bytes
 
@@ -42,7 +43,7 @@ class FaceSettings:
 
 
 def build_face(content, item, settings, detect=None):  # bytes, Item -> PNG bytes, fields of its row
-    """The face of an item as it goes into the dataset. ValueError with the reason if it does not.
+    """The face of an item as it goes into the dataset. Unusable with the reason if it does not.
 
     `detect` (see detectors.py) is asked where the item brings no landmarks and the method needs them.
     """
@@ -63,7 +64,7 @@ def build_face(content, item, settings, detect=None):  # bytes, Item -> PNG byte
     pixels = np.asarray(picture)
     value = sharpness(pixels)
     if reason := refuse_blur(value, settings.gates):
-        raise ValueError(reason)
+        raise Unusable(reason)
     fields = {"width": side, "height": side, "aligned": method, "crop_pixels": round(crop.pixels * side, 1),
               "sharpness": round(value, 4)}
     if landmarks is not None and (marks := _row_landmarks(landmarks, crop)):
@@ -74,9 +75,9 @@ def build_face(content, item, settings, detect=None):  # bytes, Item -> PNG byte
 def _detected(detect, pixels, gates):
     found = detect(pixels)
     if not found:
-        raise ValueError("no face: the detector found none")
+        raise Unusable("no face: the detector found none")
     if len(found) > 1 and gates.several == "reject" and found[1].side > _SECOND_FACE * found[0].side:
-        raise ValueError(f"several faces: the detector found {len(found)}")
+        raise Unusable(f"several faces: the detector found {len(found)}")
     return found[0].landmarks
 
 
@@ -87,20 +88,20 @@ def _choose_crop(item, landmarks, settings, width, height):  # -> name of the me
             "box" if item.box is not None else "center")
     if method in ("ffhq", "similarity"):
         if landmarks is None:
-            raise ValueError(f"no landmarks, which --align {method} needs")
+            raise Unusable(f"no landmarks, which --align {method} needs")
         crop = (alignment.ffhq_crop if method == "ffhq" else alignment.template_crop)(landmarks, side)
     elif method == "box":
         if item.box is None:
-            raise ValueError("no box of a face, which --align box needs")
+            raise Unusable("no box of a face, which --align box needs")
         crop = alignment.box_crop(item.box, side)
     else:
         if method == "none" and width != height:
-            raise ValueError(f"not square: {width}x{height}, which --align none needs")
+            raise Unusable(f"not square: {width}x{height}, which --align none needs")
         if reason := refuse_aspect(width, height, settings.gates):
-            raise ValueError(reason)
+            raise Unusable(reason)
         crop = alignment.center_crop(width, height, side)
     if reason := refuse_size(crop.pixels * side, settings.gates, side):
-        raise ValueError(reason)
+        raise Unusable(reason)
     return method, crop
 
 

@@ -6,6 +6,7 @@ import pathlib
 import zipfile
 
 from training.datasets.image_zip import SUFFIXES, read_labels
+from training.datasets.items import Unusable
 from training.datasets.pictures import MAX_PIXELS
 from training.datasets.source_files import Sources
 
@@ -57,7 +58,7 @@ def _from_files(path, names, left_out):
         for name in pictures:
             try:
                 picture = _open(sources.read(str(path), name))
-            except ValueError as error:
+            except Unusable as error:
                 left_out.append((name, str(error)))
                 continue
             yield name, picture, labels.get(name)
@@ -87,7 +88,7 @@ def _open(content):  # -> PIL picture in one of the modes L, RGB, RGBA
 
     width, height = picture_size(content)
     if width * height > MAX_PIXELS:
-        raise ValueError(f"too many pixels: {width}x{height}")
+        raise Unusable(f"too many pixels: {width}x{height}")
     upright, _, _ = open_picture(content)
     with Image.open(io.BytesIO(content)) as picture:
         mode = picture.mode

@@ -8,6 +8,10 @@ from training.datasets.counts import count
 KINDS = ("face", "voice")
 
 
+class Unusable(ValueError):
+    """A file that cannot be used; the message is its reason in rejected.csv. Any other error ends a build."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Item:
     """A face or a voice of a person, by reference: nothing of its content has been read.

@@ -14,11 +14,12 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 
 from training.datasets.items import Item, Person, Rejection
 
-FORMAT = "voice2style-pieces/1"
+FORMAT = "voice2style-pieces/2"
 PIECE = 64  # items
 
 
@@ -95,6 +96,15 @@ class Journal:
     def is_finished(self, piece):
         """Whether a piece is there."""
         return self._piece_path(piece).with_suffix(".json").exists()
+
+    def root_names(self):  # -> [str]
+        """The roots of the plan as reports call them: folders and zips by their own names, whatever their place."""
+        names = []
+        for root in self.plan["roots"]:
+            name = re.sub(r"\.zip$", "", os.path.basename(os.path.abspath(root)), flags=re.IGNORECASE) or root
+            same = sum(re.fullmatch(re.escape(name) + r"( \(\d+\))?", other) is not None for other in names)
+            names.append(f"{name} ({same + 1})" if same else name)
+        return names
 
     def people(self):  # -> iterator of Person
         """The people of the plan."""
@@ -184,6 +194,8 @@ def _spool(folder, plan, facts):  # -> contents of plan.json
             for entry in table:
                 values = list(_values(entry))
                 hashed = values[:3] if isinstance(entry, Rejection) else values
+                if isinstance(entry, Rejection) and entry.root:
+                    roots.setdefault(entry.root, len(roots))
                 _write_line(file, digest, values, hashed)
     if not count:
         raise ValueError("there is nothing to build: the plan has neither faces nor voices that can be used.")

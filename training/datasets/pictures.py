@@ -5,6 +5,8 @@ import warnings
 
 import numpy as np
 
+from training.datasets.items import Unusable
+
 MAX_PIXELS = 100_000_000  # a picture of more is refused before it is decoded
 _SHRINKS = (8, 4, 2)
 
@@ -13,13 +15,13 @@ def open_picture(content, *, background="white", draft=None):  # bytes -> PIL pi
     """The picture upright as RGB, what is odd about it, and by how much it was made smaller while it was decoded.
 
     `draft(width, height)` says at most how many times smaller will do; JPEGs are then decoded at 1/2, 1/4 or 1/8. It is
-    not asked for pictures that have to be turned. Transparent pictures are laid on `background`. ValueError, with the
+    not asked for pictures that have to be turned. Transparent pictures are laid on `background`. Unusable, with the
     reason, for what is no picture, damaged, or larger than 100 megapixels.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     if not content:
-        raise ValueError("empty file")
+        raise Unusable("empty file")
     findings, shrink = [], 1
     try:
         with warnings.catch_warnings():
@@ -38,19 +40,21 @@ def open_picture(content, *, background="white", draft=None):  # bytes -> PIL pi
                     findings.append("turned upright as its EXIF says")
                 return _as_rgb(picture, background, findings), findings, shrink
     except Image.DecompressionBombError:
-        raise ValueError("too many pixels, or so its header says") from None
+        raise Unusable("too many pixels, or so its header says") from None
+    except Unusable:
+        raise
     except UnidentifiedImageError:
-        raise ValueError(f"not a picture: it starts with {ascii(content[:8])[1:]}") from None
-    except (OSError, SyntaxError, EOFError, KeyError, IndexError, OverflowError) as error:
-        raise ValueError(f"damaged picture: {' '.join(str(error).split()) or type(error).__name__}") from None
+        raise Unusable(f"not a picture: it starts with {ascii(content[:8])[1:]}") from None
+    except (OSError, SyntaxError, EOFError, KeyError, IndexError, OverflowError, ValueError) as error:
+        raise Unusable(f"damaged picture: {' '.join(str(error).split()) or type(error).__name__}") from None
 
 
 def picture_size(content):  # bytes -> (width, height) upright
-    """Width and height as the header says them, turned as EXIF says; ValueError if it is no picture."""
+    """Width and height as the header says them, turned as EXIF says; Unusable if it is no picture."""
     from PIL import Image, UnidentifiedImageError
 
     if not content:
-        raise ValueError("empty file")
+        raise Unusable("empty file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -58,14 +62,16 @@ def picture_size(content):  # bytes -> (width, height) upright
                 _refuse_huge(picture)
                 return picture.size[::-1] if _orientation(picture) in (5, 6, 7, 8) else picture.size
     except Image.DecompressionBombError:
-        raise ValueError("too many pixels, or so its header says") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"not a picture: it starts with {ascii(content[:8])[1:]}") from error
+        raise Unusable("too many pixels, or so its header says") from None
+    except Unusable:
+        raise
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise Unusable(f"not a picture: it starts with {ascii(content[:8])[1:]}") from error
 
 
 def _refuse_huge(picture):
     if picture.width * picture.height > MAX_PIXELS:
-        raise ValueError(f"too many pixels: {picture.width}x{picture.height}, at most {MAX_PIXELS // 10**6} million "
+        raise Unusable(f"too many pixels: {picture.width}x{picture.height}, at most {MAX_PIXELS // 10**6} million "
                          "are read")
 
 
@@ -100,7 +106,7 @@ def _as_rgb(picture, background, findings):
         grey = np.rint(np.clip(values, 0, top) * (255 / top)).astype(np.uint8)
         return Image.fromarray(grey).convert("RGB")
     if mode == "F":
-        raise ValueError("floating-point pixels, whose range is not known")
+        raise Unusable("floating-point pixels, whose range is not known")
     if mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
         findings.append(f"transparent: laid on {background}")
         layer = picture.convert("RGBA")

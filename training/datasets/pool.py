@@ -11,6 +11,7 @@ import unicodedata
 
 from dnnlib.console import warn
 from training.datasets.face_build import build_face
+from training.datasets.items import Unusable
 from training.datasets.journal import Journal
 from training.datasets.source_files import Sources
 from training.datasets.voice_build import build_features, build_voice
@@ -125,29 +126,35 @@ def _detector(name, model):
 
 
 def make_piece(folder, piece, settings, *, marker=None, refused=()):
-    """Makes a piece of the journal in `folder`: each item becomes {row, size} or {path, person, reason, stage}.
+    """Makes a piece of the journal in `folder`.
 
-    `marker` is a file that gets the number of each item before it is read; items whose numbers are `refused` are not.
+    Each item becomes {root, row, size} or {root, path, person, reason, stage}; root is its number in the plan. `marker`
+    is a file that gets the number of each item before it is read; items whose numbers are `refused` are not.
     """
     journal = Journal(folder)
     first, items = journal.items(piece)
     contents, outcomes = [], []
     for number, item in enumerate(items, first):
+        root = journal.plan["roots"].index(item.root)
         if marker is not None:
             pathlib.Path(marker).write_text(str(number))
         try:
             if number in refused:
-                raise ValueError("broken: the process that read it died")
+                raise Unusable("broken: the process that read it died")
             content, suffix, fields = _make(item, settings)
-        except ValueError as error:
+        except Unusable as error:
             reason = " ".join(str(error).split())
-            outcomes.append({"path": item.path, "person": item.person, "reason": reason, "stage": item.kind})
+            outcomes.append({"root": root, "path": item.path, "person": item.person, "reason": reason,
+                             "stage": item.kind})
             continue
+        except ValueError as error:
+            raise ValueError(f'no {item.kind} was made of "{item.path}" in "{item.root}", and that file is not to '
+                             f"blame: {' '.join(str(error).split())}") from error
         row = {"kind": item.kind, "path": f"{item.kind}s/{_folder_name(item.person)}/{number:08d}.{suffix}",
                "person": item.person, "split": item.split, "sha256": hashlib.sha256(content).hexdigest(),
                "source": item.path, **fields}
         extra = {name: value for name, value in item.extra.items() if name not in row and name != "needs_av"}
-        outcomes.append({"row": {**row, **({"extra": extra} if extra else {})}, "size": len(content)})
+        outcomes.append({"root": root, "row": {**row, **({"extra": extra} if extra else {})}, "size": len(content)})
         contents.append(content)
     journal.write_piece(piece, contents, outcomes)
 

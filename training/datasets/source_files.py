@@ -13,6 +13,8 @@ import tempfile
 import zipfile
 import zlib
 
+from training.datasets.items import Unusable
+
 MAX_PICTURE_BYTES = 256 << 20
 MAX_SOUND_BYTES = 4 << 30
 _SMALL = 64 << 20  # what unpacks to no more than this is no bomb
@@ -28,14 +30,14 @@ class Sources:
         self._zips, self._real = {}, {}
 
     def read(self, root, path, *, most=MAX_PICTURE_BYTES):  # -> bytes
-        """The content of a file. ValueError with the reason, without the path, if it cannot or must not be read."""
+        """The content of a file. Unusable with the reason, without the path, if it cannot or must not be read."""
         with self._errors():
             if self._is_zip(root):
                 with self._entry(root, path, most) as file:
                     return b"".join(iter(lambda: file.read(_BLOCK), b""))
             name = self._real_file(root, path)
             if os.path.getsize(name) > most:
-                raise ValueError(f"too large: {os.path.getsize(name) >> 20} MiB, {most >> 20} MiB at most")
+                raise Unusable(f"too large: {os.path.getsize(name) >> 20} MiB, {most >> 20} MiB at most")
             return pathlib.Path(name).read_bytes()
 
     @contextlib.contextmanager
@@ -60,26 +62,26 @@ class Sources:
 
     def _real_file(self, root, path):
         if os.path.isabs(path) or ".." in pathlib.PurePosixPath(path).parts:
-            raise ValueError("leads out of the corpus")
+            raise Unusable("leads out of the corpus")
         real, base = os.path.realpath(os.path.join(root, path)), self._real[root]
         if os.path.commonpath([real, base]) != base:
-            raise ValueError("a link that leads out of the corpus")
+            raise Unusable("a link that leads out of the corpus")
         if not stat.S_ISREG(os.stat(real).st_mode):
-            raise ValueError("not a file")
+            raise Unusable("not a file")
         return real
 
     def _entry(self, root, path, most):
         if ".." in pathlib.PurePosixPath(path).parts or path.startswith("/"):
-            raise ValueError("leads out of the archive")
+            raise Unusable("leads out of the archive")
         if root not in self._zips:
             self._zips[root] = zipfile.ZipFile(root)
         info = self._zips[root].getinfo(path)
         if stat.S_ISLNK(info.external_attr >> 16):
-            raise ValueError("a link inside an archive")
+            raise Unusable("a link inside an archive")
         if info.file_size > max(_SMALL, _MOST_RATIO * info.compress_size):
-            raise ValueError(f"a zip bomb: {info.compress_size} bytes that unpack to {info.file_size}")
+            raise Unusable(f"a zip bomb: {info.compress_size} bytes that unpack to {info.file_size}")
         if info.file_size > most:
-            raise ValueError(f"too large: {info.file_size >> 20} MiB, {most >> 20} MiB at most")
+            raise Unusable(f"too large: {info.file_size >> 20} MiB, {most >> 20} MiB at most")
         return self._zips[root].open(info)  # never yields more than file_size
 
     @contextlib.contextmanager
@@ -87,14 +89,14 @@ class Sources:
         try:
             yield
         except FileNotFoundError:
-            raise ValueError("no such file") from None
+            raise Unusable("no such file") from None
         except PermissionError:
-            raise ValueError("permission denied") from None
+            raise Unusable("permission denied") from None
         except KeyError:
-            raise ValueError("not in the archive") from None
+            raise Unusable("not in the archive") from None
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise ValueError(f"damaged in its archive: {error}") from None
+            raise Unusable(f"damaged in its archive: {error}") from None
         except OSError as error:
             if error.errno in _OUR_TROUBLE:  # of this machine, not of the file
                 raise
-            raise ValueError(f"cannot be read: {error.strerror or error}") from None
+            raise Unusable(f"cannot be read: {error.strerror or error}") from None

@@ -5,6 +5,7 @@ import io
 
 import numpy as np
 
+from training.datasets.items import Unusable
 from training.datasets.loudness import clipped_share, loudness_lufs, snr_db
 
 SAMPLE_RATE_HZ = 16000
@@ -44,19 +45,19 @@ class VoiceSettings:
 
 
 def build_voice(path, item, settings):  # path of a file, Item -> bytes, fields of its row
-    """The clip of an item as it goes into the dataset. ValueError with the reason if it does not."""
+    """The clip of an item as it goes into the dataset. Unusable with the reason if it does not."""
     samples, findings = _read(path, item, settings)
     seconds = len(samples) / SAMPLE_RATE_HZ
     if seconds < settings.min_seconds:
-        raise ValueError(f"too short: {seconds:.2f} s, {settings.min_seconds:g} s are needed")
+        raise Unusable(f"too short: {seconds:.2f} s, {settings.min_seconds:g} s are needed")
     loudness = loudness_lufs(samples, SAMPLE_RATE_HZ)
     if loudness <= _SILENT_LUFS or any(text.startswith("silence") for text in findings):
-        raise ValueError(f"silent: {loudness:.0f} LUFS")
+        raise Unusable(f"silent: {loudness:.0f} LUFS")
     spans = None if settings.vad == "none" else find_speech(samples, settings.vad)
     if spans is not None:
         speech = sum(end - start for start, end in spans)
         if speech < settings.min_speech:
-            raise ValueError(f"no speech: {speech:.2f} s in {seconds:.1f} s, {settings.min_speech:g} s are needed")
+            raise Unusable(f"no speech: {speech:.2f} s in {seconds:.1f} s, {settings.min_speech:g} s are needed")
     fields = {"seconds": round(seconds, 7), "sample_rate_hz": SAMPLE_RATE_HZ, "loudness_lufs": round(loudness, 2),
               "clipped": round(clipped_share(samples), 6), "snr_db": round(snr_db(samples, SAMPLE_RATE_HZ, spans), 1)}
     if spans is not None:
@@ -66,6 +67,7 @@ def build_voice(path, item, settings):  # path of a file, Item -> bytes, fields 
 
 def _read(path, item, settings):  # -> float32 [S], findings
     from voice2style.audio import waveform
+    from voice2style.audio.decoding import BadAudio
 
     start, end = item.start_s or 0.0, item.end_s
     try:
@@ -74,14 +76,14 @@ def _read(path, item, settings):  # -> float32 [S], findings
             return wave.samples, list(wave.findings)
         end = min(start + settings.max_seconds, np.inf if end is None else end)
         if not 0 <= start < end:
-            raise ValueError(f"{path}: the part from {start:g} to {end:g} s is empty")
+            raise Unusable(f"the part from {start:g} to {end:g} s is empty")
         blocks = waveform.blocks(path, SAMPLE_RATE_HZ, max_seconds=end)
-    except ValueError as error:
-        raise ValueError(str(error).removeprefix(f"{path}: ")) from None
-    parts, at = [np.zeros(0, np.float32)], 0
-    for block in blocks:  # only the wanted part is kept
-        parts.append(block[max(0, round(start * SAMPLE_RATE_HZ) - at) :])
-        at += len(block)
+        parts, at = [np.zeros(0, np.float32)], 0
+        for block in blocks:  # only the wanted part is kept
+            parts.append(block[max(0, round(start * SAMPLE_RATE_HZ) - at) :])
+            at += len(block)
+    except BadAudio as error:
+        raise Unusable(str(error).removeprefix(f"{path}: ")) from None
     return np.concatenate(parts), [text for text in blocks.findings if not text.startswith("only the first")]
 
 
@@ -118,17 +120,17 @@ def sound_bytes(levels, audio):  # int16 [S] -> bytes of a mono file of 16 kHz
 
 
 def build_features(content, item):  # bytes of .npy or a pickle, Item -> bytes, fields of its row
-    """Features of a corpus that comes without waves, as float32 .npy [T, C]. ValueError with the reason if unusable.
+    """Features of a corpus that comes without waves, as float32 .npy [T, C]. Unusable says why not.
 
     Pickles are those of HQ-VoxCeleb: a dictionary with LogMel_Features [C, T]; they are read without running them.
     """
     if len(content) > _MAX_FEATURES:
-        raise ValueError(f"too large: {len(content) >> 20} MiB of features")
+        raise Unusable(f"too large: {len(content) >> 20} MiB of features")
     features = _unpickled(content) if item.path.lower().endswith((".pickle", ".pkl")) else _loaded(content)
     if features.ndim != 2 or 0 in features.shape or features.dtype.kind != "f":
-        raise ValueError(f"features have the shape {list(features.shape)} of {features.dtype}; [T, C] floats are read")
+        raise Unusable(f"features have the shape {list(features.shape)} of {features.dtype}; [T, C] floats are read")
     if not np.isfinite(features).all():
-        raise ValueError("features hold NaN or Inf")
+        raise Unusable("features hold NaN or Inf")
     target = io.BytesIO()
     np.lib.format.write_array(target, np.ascontiguousarray(features, np.float32), version=(1, 0), allow_pickle=False)
     return target.getvalue(), {"features": item.extra["features"], "frames": len(features)}
@@ -138,18 +140,19 @@ def _loaded(content):
     try:
         return np.load(io.BytesIO(content), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise ValueError("not an array: no .npy that can be read without running what is in it") from error
+        raise Unusable("not an array: no .npy that can be read without running what is in it") from error
 
 
 def _unpickled(content):
     from voice2style.foreign.plain_values import read_plain_dict
+    from voice2style.foreign.windows import Refusal
 
     try:
         values = read_plain_dict(content)
-    except ValueError as error:
-        raise ValueError(f"not features: {error}") from error
+    except Refusal as error:
+        raise Unusable(f"not features: {error}") from error
     features = values.get("LogMel_Features")
     if not isinstance(features, np.ndarray) or features.ndim != 2 or features.shape[0] != _HQ_BANDS:
-        raise ValueError(f"not features: no array LogMel_Features [{_HQ_BANDS}, T] in the pickle; it has "
+        raise Unusable(f"not features: no array LogMel_Features [{_HQ_BANDS}, T] in the pickle; it has "
                          f"{', '.join(sorted(values)[:8]) or 'nothing'}")
     return features.T

@@ -15,6 +15,10 @@ _SUPPORTED = "wav, flac, ogg, opus, mp3, aiff, au, caf"
 _OPEN_ENDED = 0x7FFFF000  # data sizes from here on are what programs write that do not know the length yet
 
 
+class BadAudio(ValueError):
+    """A file that cannot be used as sound: its path, the cause and a remedy."""
+
+
 @dataclass(frozen=True)
 class Source:
     """An audio file that could be opened: what it says about itself, and how to decode it."""
@@ -43,11 +47,11 @@ def find_film_decoder() -> str | None:
 
 
 def open_source(path) -> Source:
-    """The audio file at `path`, ready to decode. ValueError names the path, the cause and a remedy."""
+    """The audio file at `path`, ready to decode. BadAudio names the path, the cause and a remedy."""
     path = Path(path)
     head = _first_bytes(path)
     if path.suffix.lower() in (".raw", ".pcm"):
-        raise ValueError(f"{path}: raw samples without a header, of unknown rate and format; convert them to wav")
+        raise BadAudio(f"{path}: raw samples without a header, of unknown rate and format; convert them to wav")
     import soundfile  # here, because importing it opens a native library
 
     try:
@@ -57,27 +61,27 @@ def open_source(path) -> Source:
     except soundfile.LibsndfileError as error:
         cause = _known_cause(path, head, error)
         if cause is not None:
-            raise ValueError(f"{path}: {cause}") from None
+            raise BadAudio(f"{path}: {cause}") from None
     return _open_film(path, head)
 
 
 def _first_bytes(path: Path) -> bytes:
-    """The first 4 KiB of a readable, non-empty file; ValueError for all else that a path can be."""
+    """The first 4 KiB of a readable, non-empty file; BadAudio for all else that a path can be."""
     try:
         if path.is_dir():
-            raise ValueError(f"{path}: is a directory; give an audio file")
+            raise BadAudio(f"{path}: is a directory; give an audio file")
         if path.exists() and not path.is_file():  # a file is read more than once; and a pipe may never say a word
-            raise ValueError(f"{path}: is a pipe or a device; save the sound as a file first")
+            raise BadAudio(f"{path}: is a pipe or a device; save the sound as a file first")
         with open(path, "rb") as file:
             head = file.read(4096)
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such file; check the path") from None
+        raise BadAudio(f"{path}: no such file; check the path") from None
     except PermissionError:
-        raise ValueError(f"{path}: permission denied; make the file readable") from None
+        raise BadAudio(f"{path}: permission denied; make the file readable") from None
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}); check the file and its disk") from None
+        raise BadAudio(f"{path}: cannot be read ({error.strerror}); check the file and its disk") from None
     if not head:
-        raise ValueError(f"{path}: is empty (0 bytes); record or copy it again")
+        raise BadAudio(f"{path}: is empty (0 bytes); record or copy it again")
     return head
 
 
@@ -141,11 +145,11 @@ def _soundfile_blocks(path: Path) -> Iterator[np.ndarray]:
                 yield block
     except soundfile.LibsndfileError as error:
         text = getattr(error, "error_string", str(error)).strip()
-        raise ValueError(f"{path}: damaged ({text}); copy or record the file again") from None
+        raise BadAudio(f"{path}: damaged ({text}); copy or record the file again") from None
 
 
 def _open_film(path: Path, head: bytes) -> Source:
-    """The file as PyAV sees it, or ffmpeg where PyAV is absent; ValueError if neither is here or can read it."""
+    """The file as PyAV sees it, or ffmpeg where PyAV is absent; BadAudio if neither is here or can read it."""
     shown = ascii(head[:8])[1:]
     try:
         import av
@@ -154,14 +158,14 @@ def _open_film(path: Path, head: bytes) -> Source:
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
-                raise ValueError(f"{path}: holds no sound track; give a recording of a voice")
+                raise BadAudio(f"{path}: holds no sound track; give a recording of a voice")
             stream = container.streams.audio[0]
             rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
     except av.FFmpegError as error:
-        raise ValueError(f"{path}: not an audio file that soundfile or PyAV can read (first bytes {shown}: "
-                         f"{error.strerror}); give {_SUPPORTED}, m4a or a video") from None
+        raise BadAudio(f"{path}: not an audio file that soundfile or PyAV can read (first bytes {shown}: "
+                       f"{error.strerror}); give {_SUPPORTED}, m4a or a video") from None
     if not rate or not channels:
-        raise ValueError(f"{path}: invalid header ({channels} channels at {rate} Hz); export the file again")
+        raise BadAudio(f"{path}: invalid header ({channels} channels at {rate} Hz); export the file again")
     return Source(path, "av", rate, channels, None)
 
 
@@ -176,7 +180,7 @@ def _av_blocks(path: Path, num_channels: int) -> Iterator[np.ndarray]:
                 yield from _av_arrays(resampler.resample(frame), num_channels)
             yield from _av_arrays(resampler.resample(None), num_channels)
     except av.FFmpegError as error:
-        raise ValueError(f"{path}: damaged ({error.strerror}); copy or record the file again") from None
+        raise BadAudio(f"{path}: damaged ({error.strerror}); copy or record the file again") from None
 
 
 def _av_arrays(frames, num_channels: int) -> Iterator[np.ndarray]:
@@ -187,19 +191,19 @@ def _av_arrays(frames, num_channels: int) -> Iterator[np.ndarray]:
 
 
 def _open_with_ffmpeg(path: Path, head: bytes, shown: str) -> Source:
-    """The file as the ffmpeg program sees it; ValueError if there is none, or it cannot read it either."""
+    """The file as the ffmpeg program sees it; BadAudio if there is none, or it cannot read it either."""
     if ffmpeg_decoding.find_ffmpeg() is None:
         film = head[4:8] == b"ftyp" or head[:4] in (b"\x1aE\xdf\xa3", b"FLV\x01") or head[8:12] == b"AVI "
         what = "MP4, M4A or a video" if film else "not an audio file soundfile can read"
-        raise ValueError(f"{path}: {what} (first bytes {shown}; readable are {_SUPPORTED}); for m4a/mp4 and video "
-                         f"install the extra: pip install 'voice2style[av]', or put ffmpeg on the PATH")
+        raise BadAudio(f"{path}: {what} (first bytes {shown}; readable are {_SUPPORTED}); for m4a/mp4 and video "
+                       f"install the extra: pip install 'voice2style[av]', or put ffmpeg on the PATH")
     try:
         rate, channels = ffmpeg_decoding.probe(path)
     except ValueError as error:
         if str(error) == ffmpeg_decoding.NO_SOUND:
-            raise ValueError(f"{path}: holds no sound track; give a recording of a voice") from None
-        raise ValueError(f"{path}: not an audio file that soundfile or ffmpeg can read (first bytes {shown}: {error}); "
-                         f"give {_SUPPORTED}, m4a or a video") from None
+            raise BadAudio(f"{path}: holds no sound track; give a recording of a voice") from None
+        raise BadAudio(f"{path}: not an audio file that soundfile or ffmpeg can read (first bytes {shown}: {error}); "
+                       f"give {_SUPPORTED}, m4a or a video") from None
     return Source(path, "ffmpeg", rate, channels, None)
 
 
@@ -207,4 +211,4 @@ def _ffmpeg_blocks(path: Path) -> Iterator[np.ndarray]:
     try:
         yield from ffmpeg_decoding.blocks(path)
     except ValueError as error:
-        raise ValueError(f"{path}: damaged ({error}); copy or record the file again") from None
+        raise BadAudio(f"{path}: damaged ({error}); copy or record the file again") from None

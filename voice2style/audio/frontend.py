@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from voice2style.audio import filterbank
+from voice2style.audio import filterbank, fused_frontend
 from voice2style.audio.settings import AudioSettings
 
 _COMPRESSION = 0.3  # exponent of the spectrogram's parts
@@ -25,7 +25,7 @@ class FrontEnd(nn.Module):
     def __init__(self, settings: AudioSettings):
         super().__init__()
         self.settings = settings
-        self._tables = {}  # (device, dtype) -> {name: tensor}
+        self._tables = {}  # (device, dtypes) -> {name: tensor}, and "fused" -> FusedFrontEnd
 
     @property
     def num_features(self) -> int:
@@ -51,6 +51,8 @@ class FrontEnd(nn.Module):
         frames from `num_frames(length)` on are zero.
         """
         wave, lengths = _checked(wave, lengths)
+        if fused_frontend.usable(self.settings, wave):
+            return self._fused()(wave, lengths, self.num_frames(wave.shape[1]))
         dtype = wave.dtype
         clips = max(1, _chunk_of(wave) // self.num_frames(wave.shape[1]))
         with torch.autocast(wave.device.type, enabled=False):
@@ -69,6 +71,12 @@ class FrontEnd(nn.Module):
 
     def __getstate__(self):
         return {**self.__dict__, "_tables": {}}
+
+    def _fused(self):
+        """The same by vector kernels."""
+        if "fused" not in self._tables:
+            self._tables["fused"] = fused_frontend.FusedFrontEnd(self.settings)
+        return self._tables["fused"]
 
     def _features(self, wave: Tensor, lengths: Tensor | None) -> Tensor:
         """`forward` for as many clips as fit the processor's cache."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from voice2style.audio.decoding import Source, open_source
+from voice2style.audio.decoding import BadAudio, Source, open_source
 
 MAX_SECONDS = 600.0  # `read` holds at most this much
 _KEPT_VALUES = 1 << 23  # recordings of up to this many samples are decoded once, longer ones twice (32 MiB)
@@ -195,7 +195,7 @@ def _limited(source: Source, max_frames: int | None) -> Iterator[np.ndarray]:
 
 
 def _survey(source: Source, max_seconds: float | None) -> _Survey:
-    """The first pass: levels, faults, and how to make one channel of it. ValueError for what cannot be used."""
+    """The first pass: levels, faults, and how to make one channel of it. BadAudio for what cannot be used."""
     limit = None if max_seconds is None else max(1, round(max_seconds * source.sample_rate_hz))
     survey = _Survey(limit)
     for block in _limited(source, None if limit is None else limit + 1):
@@ -209,10 +209,10 @@ def _survey(source: Source, max_seconds: float | None) -> _Survey:
                 if survey.num_frames * source.num_channels > _KEPT_VALUES:
                     survey.kept = None
     if survey.num_frames == 0:
-        raise ValueError(f"{source.path}: contains no samples; record or copy the file again")
+        raise BadAudio(f"{source.path}: contains no samples; record or copy the file again")
     if survey.num_bad:
         at_s = survey.first_bad / source.sample_rate_hz
-        raise ValueError(f"{source.path}: {survey.num_bad} non-finite samples (NaN or Inf), first at {at_s:.3f} s; "
+        raise BadAudio(f"{source.path}: {survey.num_bad} non-finite samples (NaN or Inf), first at {at_s:.3f} s; "
                          f"export the file again as 16-bit PCM")
     _decide(survey, source)
     return survey

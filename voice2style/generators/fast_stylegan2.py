@@ -20,9 +20,10 @@ _FULL_PRECISION_UP_TO = 16  # pixels: smaller blocks are cheap, and errors made 
 _WHOLE_BATCH_BELOW = 1 << 20  # activations of a sample; larger blocks draw one picture at a time, in less memory
 _WEIGHTS_PER_ACTIVATION = 4  # modulating one weight costs about as much as scaling four activations
 _WINOGRAD_CHANNELS, _WINOGRAD_SIDE = 128, 32  # fewer channels or pixels: the direct convolution is faster
+_IN_LINES = 1 << 25  # activations of a layer: from there on its block is drawn line by line, in less memory
 _WORTH_A_BUILD = 5e9  # floating-point operations a picture; below, some seconds of a compiler do not come back
 _BF16_CHANNELS = 64  # fewer: a plain layer of the vector kernels is no faster in bfloat16, but less exact
-_TILED_SIDE, _TILED_SIDE_UP = 16, {torch.float32: 64, torch.bfloat16: 32}  # from where on the vector kernels win
+_TILED_SIDE = {False: 8, True: 16}  # of plain and up-sampling layers: from there on the vector kernels win
 
 
 class FastSynthesis:
@@ -48,6 +49,7 @@ class FastSynthesis:
                 block = _Block(block, row, _dtype_of(block, resolution, precision), tiles)
                 row += block.num_rows
                 self.blocks.append(block)
+        self.blocks[-1].last = True
 
     @torch.no_grad()
     def __call__(self, ws, noise_mode="random", force_fp32=False, generator=None):
@@ -92,7 +94,7 @@ class _Block:
     """All layers of one resolution."""
 
     def __init__(self, block, row, dtype, tiles):
-        self.dtype, self.resnet, self.row = dtype, block.architecture == "resnet", row
+        self.dtype, self.resnet, self.row, self.last = dtype, block.architecture == "resnet", row, False
         self.filter = block.resample_filter
         self.const = self.skip = self.torgb = None
         if hasattr(block, "const"):
@@ -107,10 +109,17 @@ class _Block:
         if hasattr(block, "torgb"):
             self.torgb = _ToRGB(block.torgb, row + self.num_rows, self.filter, tiles)
         self.size = block.conv1.weight.shape[0] * math.prod(block.conv1.shape)
+        tiled = len(self.layers) == 2 and all(layer.tiled for layer in self.layers)
+        tiled = tiled and self.torgb is not None and self.torgb.tiles and not self.resnet
+        self.in_lines = tiled and self.size >= _IN_LINES
 
     def __call__(self, x, img, rows, noises):
         x = self.const.expand(len(rows[0]), -1, -1, -1) if x is None else x
         x = _laid(x.to(self.dtype))
+        if self.in_lines:
+            noise = [next(noises) for _ in self.layers]
+            parts = [(layer.tiled, layer.around(rows[layer.row], each)) for layer, each in zip(self.layers, noise)]
+            return tiled_conv.draw_block(x, *parts, self.torgb.parts(rows[self.torgb.row], img), keep=not self.last)
         y = None if self.skip is None else upsample2d(F.conv2d(x, self.skip), self.filter)
         for layer in self.layers:
             x = layer(x, rows[layer.row], next(noises))
@@ -139,19 +148,22 @@ class _Layer:
         self.squares, self.epsilon = weight.square().sum([2, 3]).t().contiguous(), layer.epsilon  # [I, O]
         self.bias = layer.bias.detach() * self.early
         self.tiled, self.taps = _tiled(layer, dtype) if tiles else (None, None)
-        weight = _laid(weight.transpose(0, 1) if self.up else weight).clone()
-        self.shared = None if self.tiled else weight.to(dtype)
-        self.kernel = _correlation_kernel(layer.resample_filter)
-        size = layer.weight.shape[0] * math.prod(layer.shape)
-        self.winograd = None
-        if dtype == torch.float32 and not self.tiled and _suits_winograd(layer):
-            self.winograd, self.shared = transform_weight(layer.weight.detach()), None
-        few = _WEIGHTS_PER_ACTIVATION * weight.numel() < size
-        self.modulates_weights = few and self.winograd is None and not self.tiled
-        self.weight = weight if self.modulates_weights else None  # float32, of which bfloat16 ones are made each time
         self.noise_const = None
         if hasattr(layer, "noise_strength"):
             self.noise_const = layer.noise_const.detach() * (layer.noise_strength * self.early)
+        if not self.tiled:
+            self._choose(layer, weight)
+
+    def _choose(self, layer, weight):
+        """Keep what the cheaper form in plain torch needs."""
+        weight = _laid(weight.transpose(0, 1) if self.up else weight).clone()
+        self.kernel = _correlation_kernel(layer.resample_filter)
+        self.shared, self.winograd = weight.to(self.dtype), None
+        if self.dtype == torch.float32 and _suits_winograd(layer):
+            self.winograd, self.shared = transform_weight(layer.weight.detach()), None
+        size = layer.weight.shape[0] * math.prod(layer.shape)
+        self.modulates_weights = self.winograd is None and _WEIGHTS_PER_ACTIVATION * weight.numel() < size
+        self.weight = weight if self.modulates_weights else None  # float32, of which bfloat16 ones are made each time
 
     def noise(self, source):
         """Return this layer's noise times its strength and gain, [H, W] or [N, 1, H, W], or None."""
@@ -160,17 +172,22 @@ class _Layer:
         return self.noise_const if source.mode == "const" else source.of(self.source, self.early)
 
     def __call__(self, x, w, noise):  # [N, I, H, W], [N, D] -> [N, O, H*up, W*up]
+        if self.tiled:
+            size = [side * 2 for side in x.shape[2:]] if self.up else x.shape[2:]
+            return tiled_conv.convolve(x, self.tiled, size, **self.around(w, noise)._asdict())
         styles = self.affine(w)
         if self.dtype == torch.float16:
             styles = styles / styles.abs().amax(1, keepdim=True)
         scale = (styles.square() @ self.squares + self.epsilon).rsqrt() * self.early
-        if self.tiled:
-            size = [side * 2 for side in x.shape[2:]] if self.up else x.shape[2:]
-            return tiled_conv.convolve(x, self.tiled, size, taps=self.taps, in_scale=styles, out_scale=scale,
-                                       bias=self.bias, noise=noise, slope=_slope(self.activation), clamp=self.clamp)
         noise = None if noise is None else noise.to(self.dtype)
         y = self._one(x, styles, scale, noise) if len(x) == 1 else self._many(x, styles, scale, noise)
         return bias_act(y, act=self.activation, gain=self.late, clamp=self.clamp, overwrite=True)
+
+    def around(self, w, noise):
+        """Return what surrounds the convolution of a tiled layer."""
+        styles = self.affine(w)
+        scale = (styles.square() @ self.squares + self.epsilon).rsqrt() * self.early
+        return tiled_conv.After(self.taps, styles, scale, self.bias, noise, _slope(self.activation), self.clamp)
 
     def _one(self, x, styles, scale, noise):
         """One sample: everything that is constant over the picture goes into weights and biases."""
@@ -231,10 +248,9 @@ class _ToRGB:
         self.tiles = tiles and self.taps is not None and self.weight.shape[1] % tiled_conv.lanes() == 0
 
     def __call__(self, x, w, smaller):  # [N, C, H, W], [N, D], None or [N, K, H/2, W/2] -> [N, K, H, W] float32
-        weight = self.weight * self.affine(w)[:, None]  # [N, K, C]
         if self.tiles:
-            return tiled_conv.to_rgb(x, weight, self.bias, smaller, self.taps, self.clamp)
-        weight = weight.to(x.dtype)
+            return tiled_conv.to_rgb(x, *self.parts(w, smaller))
+        weight = self._weight(w).to(x.dtype)
         if len(x) == 1:
             y = F.conv2d(x, weight[0, :, :, None, None]).float()
         else:
@@ -243,6 +259,13 @@ class _ToRGB:
         y.add_(self.bias[:, None, None])
         y = y if self.clamp is None else y.clamp_(-self.clamp, self.clamp)
         return y if smaller is None else upsample2d(smaller, self.filter).add_(y)
+
+    def parts(self, w, smaller):
+        """Return the arguments of tiled_conv.to_rgb."""
+        return self._weight(w), self.bias, smaller, self.taps, self.clamp
+
+    def _weight(self, w):
+        return self.weight * self.affine(w)[:, None]  # [N, K, C]
 
 
 class _Affine:
@@ -273,8 +296,8 @@ def _worth_tiles(synthesis):
 
 def _tiled(layer, dtype):
     """Return a layer's (TiledWeight, taps of its low-pass or None), or (None, None) where plain torch is faster."""
-    taps, least = None, _TILED_SIDE_UP[dtype] if layer.up > 1 else _TILED_SIDE
-    if math.prod(layer.shape) < least**2 or _slope(layer.activation) is None:
+    taps = None
+    if math.prod(layer.shape) < _TILED_SIDE[layer.up > 1] ** 2 or _slope(layer.activation) is None:
         return None, None
     if layer.up > 1 and (taps := _separate(_correlation_kernel(layer.resample_filter))) is None:
         return None, None
@@ -282,7 +305,7 @@ def _tiled(layer, dtype):
     if layer.up == 1:
         bf16 = bf16 and min(weight.shape[:2]) >= _BF16_CHANNELS
         return tiled_conv.weight_for(weight, "same", side=min(layer.shape), bf16=bf16), None
-    return tiled_conv.weight_for(weight.transpose(0, 1), "up", adjoint=True, bf16=bf16), taps
+    return tiled_conv.weight_for(weight.transpose(0, 1), "up", adjoint=True, side=min(layer.shape), bf16=bf16), taps
 
 
 def _slope(activation):

@@ -16,6 +16,8 @@
 #include <immintrin.h>
 #endif
 
+#define V2S_INLINE __attribute__((always_inline))  // where vectors should stay in registers
+
 namespace v2s {
 
 #if defined(__AVX512F__)
@@ -118,54 +120,46 @@ class Pool {
             for (int64_t i = 0; i < count; i++) job(i);
             return;
         }
-        {
-            std::lock_guard<std::mutex> lock(state_);
-            while (int(threads_.size()) < threads - 1) {
-                threads_.emplace_back([this, index = int(threads_.size()), seen = round_] { serve(index, seen); });
-                threads_.back().detach();
-            }
-            job_ = &job, count_ = count, next_ = 0, helpers_ = pending_ = threads - 1, round_++;
-        }
-        wake_.notify_all();
-        work();
         std::unique_lock<std::mutex> lock(state_);
-        done_.wait(lock, [this] { return pending_ == 0; });
+        while (int(threads_.size()) < threads - 1) {
+            threads_.emplace_back([this, index = int(threads_.size()), seen = round_] { serve(index, seen); });
+            threads_.back().detach();
+        }
+        job_ = &job, count_ = count, next_ = ended_ = 0, helpers_ = threads - 1, round_++;
+        wake_.notify_all();
+        work(lock);
+        done_.wait(lock, [this] { return ended_ == count_; });
     }
 
   private:
     void serve(int index, int64_t seen) {
+        std::unique_lock<std::mutex> lock(state_);
         for (;;) {
-            {
-                std::unique_lock<std::mutex> lock(state_);
-                wake_.wait(lock, [&] { return round_ != seen; });
-                seen = round_;
-                if (index >= helpers_) continue;
-            }
-            work();
-            std::lock_guard<std::mutex> lock(state_);
-            if (--pending_ == 0) done_.notify_one();
+            wake_.wait(lock, [&] { return round_ != seen; });
+            seen = round_;
+            if (index < helpers_) work(lock);
         }
     }
 
-    void work() {
-        for (;;) {
-            int64_t i;
-            {
-                std::lock_guard<std::mutex> lock(take_);
-                if (next_ >= count_) return;
-                i = next_++;
-            }
-            (*job_)(i);
+    // Takes jobs while there are any. Nobody waits for a thread that a busy machine lets wake when there are none left.
+    void work(std::unique_lock<std::mutex>& lock) {
+        while (next_ < count_) {
+            const auto& job = *job_;
+            int64_t i = next_++;
+            lock.unlock();
+            job(i);
+            lock.lock();
+            if (++ended_ == count_) done_.notify_one();
         }
     }
 
     const pid_t process_ = getpid();
-    std::mutex busy_, state_, take_;
+    std::mutex busy_, state_;
     std::condition_variable wake_, done_;
     std::vector<std::thread> threads_;
     const std::function<void(int64_t)>* job_ = nullptr;
-    int64_t count_ = 0, next_ = 0, round_ = 0;
-    int helpers_ = 0, pending_ = 0;
+    int64_t count_ = 0, next_ = 0, ended_ = 0, round_ = 0;
+    int helpers_ = 0;
 };
 
 // Memory of this thread that lasts from call to call, aligned, in large pages where the system has them; slot: whose.
@@ -175,7 +169,7 @@ inline float* scratch(int slot, size_t floats) {
         size_t bytes = 0;
         ~Held() { free(at); }
     };
-    thread_local Held held[4];
+    thread_local Held held[6];
     Held& mine = held[slot];
     size_t bytes = floats * sizeof(float);
     if (mine.bytes < bytes) {

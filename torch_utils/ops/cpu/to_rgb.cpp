@@ -1,88 +1,20 @@
-// The picture of a block: its activations times a few rows of weights, plus bias, plus the smaller picture enlarged.
-#include <algorithm>
-#include <utility>
+// The call of to_rgb.h for whole pictures.
+#include <cstddef>
 
-#include "simd.h"
-
-struct ToRgbCall {
-    const void* input;     // [batch, y, x, channels] of kind
-    const float* weight;   // [batch, planes, channels]
-    const float* bias;     // [planes]
-    const float* smaller;  // [batch, planes, y / 2, x / 2] or null
-    const float* taps;     // 4, of the low-pass that enlarges it, in the order of correlation, each side's gain in them
-    float* output;         // [batch, planes, y, x]
-    double clamp;          // of the block's own part; negative: none
-    int32_t batch, y, x, channels, planes, kind, threads;
-};
+#include "to_rgb.h"
 
 namespace {
 
 using namespace v2s;
 
-// Lanes whose number has the bit: of b, added to their neighbours; the others of a.
-template <size_t Bit, size_t... I> inline Vec fold(Vec a, Vec b, std::index_sequence<I...>) {
-    return Vec{(I & Bit ? b[I ^ Bit] : a[I])...} + Vec{(I & Bit ? b[I] : a[I ^ Bit])...};
-}
-
-// The sums of kLanes vectors, as the lanes of one.
-template <size_t Bit = 1> inline Vec fold(Vec* v) {
-    for (size_t i = 0; i < kLanes / Bit / 2; i++)
-        v[i] = fold<Bit>(v[2 * i], v[2 * i + 1], std::make_index_sequence<kLanes>());
-    if constexpr (2 * Bit < kLanes)
-        return fold<2 * Bit>(v);
-    else
-        return v[0];
-}
-
-// sums [planes][width] of one line of pixels.
-template <class Number> void multiply_line(const ToRgbCall& c, const Number* from, const float* weight, float* sums) {
-    for (int x = 0; x < c.x; x += kLanes) {
-        int count = std::min(kLanes, c.x - x);
-        for (int plane = 0; plane < c.planes; plane++) {
-            Vec v[kLanes] = {};
-            for (int channel = 0; channel < c.channels; channel += kLanes) {
-                Vec w = load(weight + plane * c.channels + channel);
-                for (int i = 0; i < count; i++) v[i] += load(from + int64_t(x + i) * c.channels + channel) * w;
-            }
-            Vec line = fold(v);
-            memcpy(sums + plane * c.x + x, &line, count * sizeof(float));
-        }
-    }
-}
-
-// Adds line y of a plane [y / 2, x / 2] enlarged; across: room for x / 2 + 2 numbers.
-void add_enlarged(const ToRgbCall& c, const float* plane, int y, float* across, float* to) {
-    int height = c.y / 2, width = c.x / 2, above = (y + 1) / 2 - 1;
-    float first = c.taps[y % 2], second = c.taps[y % 2 + 2];
-    const float* a = above >= 0 ? plane + int64_t(above) * width : nullptr;
-    const float* b = above + 1 < height ? plane + int64_t(above + 1) * width : nullptr;
-    across[0] = across[width + 1] = 0;
-    for (int x = 0; x < width; x++) across[x + 1] = (a ? first * a[x] : 0) + (b ? second * b[x] : 0);
-    for (int x = 0; x < width; x++) {
-        to[2 * x] += c.taps[0] * across[x] + c.taps[2] * across[x + 1];
-        to[2 * x + 1] += c.taps[1] * across[x + 1] + c.taps[3] * across[x + 2];
-    }
-}
-
 template <class Number> void draw(const ToRgbCall& c) {
     constexpr int kLines = 16;
     int parts = (c.y + kLines - 1) / kLines;
     Pool::here().run(int64_t(c.batch) * parts, c.threads, [&](int64_t job) {
-        int sample = int(job / parts), top = int(job % parts) * kLines, bottom = std::min(top + kLines, c.y);
-        float* sums = scratch(0, int64_t(c.planes) * c.x + c.x / 2 + 2);
-        const float* weight = c.weight + int64_t(sample) * c.planes * c.channels;
-        for (int y = top; y < bottom; y++) {
+        int sample = int(job / parts), top = int(job % parts) * kLines;
+        for (int y = top; y < std::min(top + kLines, c.y); y++) {
             int64_t line = int64_t(sample) * c.y + y;
-            multiply_line(c, static_cast<const Number*>(c.input) + line * c.x * c.channels, weight, sums);
-            for (int plane = 0; plane < c.planes; plane++) {
-                float* to = c.output + ((int64_t(sample) * c.planes + plane) * c.y + y) * c.x;
-                float limit = c.clamp < 0 ? __builtin_inff() : float(c.clamp);
-                for (int x = 0; x < c.x; x++)
-                    to[x] = std::min(std::max(sums[plane * c.x + x] + c.bias[plane], -limit), limit);
-                if (c.smaller)
-                    add_enlarged(c, c.smaller + (int64_t(sample) * c.planes + plane) * (c.y / 2) * (c.x / 2), y,
-                                 sums + int64_t(c.planes) * c.x, to);
-            }
+            draw_line(c, sample, y, static_cast<const Number*>(c.input) + line * c.x * c.channels);
         }
     });
 }

@@ -9,33 +9,62 @@
 
 namespace v2s {
 
-// Four outputs of three taps, at 0, 1, -1, 2, -2 and infinity.
-struct Same4 {  // y[i] = sum w[k] x[i + k]
-    using Cell = float;
+constexpr float kRoot = 1.41421356237309505f;
+
+// Four outputs of three taps, at 0, the roots of 1/2 and of 2, and infinity: half the rounding error of 0, 1, -1, 2, -2.
+template <class Factor> struct Same4Of {  // y[i] = sum w[k] x[i + k]
+    using Cell = Factor;
+    static constexpr bool kUp = false;
     static constexpr int kWindow = 6, kProducts = 6, kOutputs = 4, kStep = 4;
-    static void in(const Vec* x, Vec* y) {
-        Vec even = x[4] - 4.0f * x[2], odd = x[3] - 4.0f * x[1], rest = x[4] - x[2], slope = 2.0f * (x[3] - x[1]);
-        y[0] = 4.0f * x[0] - 5.0f * x[2] + x[4];
+    V2S_INLINE static void in(const Vec* x, Vec* y) {
+        Vec even = x[4] - 2.0f * x[2], odd = (kRoot / 2) * x[3] - kRoot * x[1];
+        Vec even2 = x[4] - 0.5f * x[2], odd2 = kRoot * x[3] - (kRoot / 2) * x[1];
+        y[0] = (x[0] + x[4]) - 2.5f * x[2];
         y[1] = even + odd;
         y[2] = even - odd;
-        y[3] = rest + slope;
-        y[4] = rest - slope;
-        y[5] = 4.0f * x[1] - 5.0f * x[3] + x[5];
+        y[3] = even2 + odd2;
+        y[4] = even2 - odd2;
+        y[5] = (x[1] + x[5]) - 2.5f * x[3];
     }
-    static void out(const Vec* m, Vec* y) {
+    V2S_INLINE static void out(const Vec* m, Vec* y) {
         Vec sum = m[1] + m[2], odd = m[1] - m[2], sum2 = m[3] + m[4], odd2 = m[3] - m[4];
         y[0] = m[0] + sum + sum2;
-        y[1] = odd + 2.0f * odd2;
-        y[2] = sum + 4.0f * sum2;
-        y[3] = odd + 8.0f * odd2 + m[5];
+        y[1] = (kRoot / 2) * odd + kRoot * odd2;
+        y[2] = 0.5f * sum + 2.0f * sum2;
+        y[3] = (kRoot / 4) * odd + (2 * kRoot) * odd2 + m[5];
     }
     static double weight(int row, int tap) {
-        constexpr double g[6][3] = {{.25, 0, 0},
-                                    {-1. / 6, -1. / 6, -1. / 6},
-                                    {-1. / 6, 1. / 6, -1. / 6},
-                                    {1. / 24, 1. / 12, 1. / 6},
-                                    {1. / 24, -1. / 12, 1. / 6},
+        constexpr double r = 1.41421356237309505;
+        constexpr double g[6][3] = {{1, 0, 0},
+                                    {-2. / 3, -r / 3, -1. / 3},
+                                    {-2. / 3, r / 3, -1. / 3},
+                                    {1. / 6, r / 6, 1. / 3},
+                                    {1. / 6, -r / 6, 1. / 3},
                                     {0, 0, 1}};
+        return g[row][tap];
+    }
+};
+
+using Same4 = Same4Of<float>;
+using Same4Half = Same4Of<BFloat16>;
+
+// Two outputs of three taps, at 0, 1, -1 and infinity: few weights, for pictures of few tiles.
+struct Same2 {
+    using Cell = float;
+    static constexpr bool kUp = false;
+    static constexpr int kWindow = 4, kProducts = 4, kOutputs = 2, kStep = 2;
+    V2S_INLINE static void in(const Vec* x, Vec* y) {
+        y[0] = x[2] - x[0];
+        y[1] = x[2] + x[1];
+        y[2] = x[2] - x[1];
+        y[3] = x[3] - x[1];
+    }
+    V2S_INLINE static void out(const Vec* m, Vec* y) {
+        y[0] = m[0] + m[1] + m[2];
+        y[1] = m[1] - m[2] + m[3];
+    }
+    static double weight(int row, int tap) {
+        constexpr double g[4][3] = {{-1, 0, 0}, {.5, .5, .5}, {.5, -.5, .5}, {0, 0, 1}};
         return g[row][tap];
     }
 };
@@ -43,8 +72,9 @@ struct Same4 {  // y[i] = sum w[k] x[i + k]
 // Six outputs of three taps, at 0, 1, -1, 2, -2, 1/2, -1/2 and infinity.
 struct Same6 {
     using Cell = float;
+    static constexpr bool kUp = false;
     static constexpr int kWindow = 8, kProducts = 8, kOutputs = 6, kStep = 6;
-    static void in(const Vec* x, Vec* y) {
+    V2S_INLINE static void in(const Vec* x, Vec* y) {
         y[0] = (x[6] - x[0]) + 5.25f * (x[2] - x[4]);
         y[7] = (x[7] - x[1]) + 5.25f * (x[3] - x[5]);
         Vec even = x[6] + x[2] - 4.25f * x[4], odd = x[5] + x[1] - 4.25f * x[3];
@@ -57,7 +87,7 @@ struct Same6 {
         y[5] = even + odd;
         y[6] = even - odd;
     }
-    static void out(const Vec* m, Vec* y) {
+    V2S_INLINE static void out(const Vec* m, Vec* y) {
         Vec sum = m[1] + m[2], odd = m[1] - m[2], sum2 = m[3] + m[4], odd2 = m[3] - m[4], sum3 = m[5] + m[6],
             odd3 = m[5] - m[6];
         y[0] = m[0] + sum + sum2 + sum3;
@@ -80,39 +110,8 @@ struct Same6 {
     }
 };
 
-// Four outputs of three taps, at 0, 1, -1, 1/2, -2 and infinity, which bfloat16 bears better than those of Same4.
-struct Same4Half {
-    using Cell = BFloat16;
-    static constexpr int kWindow = 6, kProducts = 6, kOutputs = 4, kStep = 4;
-    static void in(const Vec* x, Vec* y) {
-        y[0] = (x[0] + x[4]) + 1.5f * (x[3] - x[1]) - 2.0f * x[2];
-        y[5] = (x[1] + x[5]) + 1.5f * (x[4] - x[2]) - 2.0f * x[3];
-        y[1] = (x[4] - x[1]) + 2.5f * x[3] + 0.5f * x[2];
-        y[2] = (x[4] + x[1]) + 0.5f * x[3] - 2.5f * x[2];
-        Vec even = x[4] - x[2], odd = x[3] - x[1];
-        y[3] = even + 2.0f * odd;
-        y[4] = even - 0.5f * odd;
-    }
-    static void out(const Vec* m, Vec* y) {
-        Vec sum = m[1] + m[2], odd = m[1] - m[2];
-        y[0] = m[0] + sum + m[3] + m[4];
-        y[1] = odd + 0.5f * m[3] - 2.0f * m[4];
-        y[2] = sum + 0.25f * m[3] + 4.0f * m[4];
-        y[3] = odd + 0.125f * m[3] - 8.0f * m[4] + m[5];
-    }
-    static double weight(int row, int tap) {
-        constexpr double g[6][3] = {{1, 0, 0},
-                                    {1. / 3, 1. / 3, 1. / 3},
-                                    {-1. / 3, 1. / 3, -1. / 3},
-                                    {-16. / 15, -8. / 15, -4. / 15},
-                                    {1. / 15, -2. / 15, 4. / 15},
-                                    {0, 0, 1}};
-        return g[row][tap];
-    }
-};
-
 // Four outputs of two taps, at 0, 1, -1, 2 and infinity.
-inline void two_in(Vec a, Vec b, Vec c, Vec d, Vec e, Vec* y) {
+V2S_INLINE inline void two_in(Vec a, Vec b, Vec c, Vec d, Vec e, Vec* y) {
     y[0] = 2.0f * (a - c) + (d - b);
     y[1] = d - c - 2.0f * b;
     y[2] = d - 3.0f * c + 2.0f * b;
@@ -120,7 +119,7 @@ inline void two_in(Vec a, Vec b, Vec c, Vec d, Vec e, Vec* y) {
     y[4] = 2.0f * (b - d) + (e - c);
 }
 
-inline void two_out(const Vec* m, Vec* y) {
+V2S_INLINE inline void two_out(const Vec* m, Vec* y) {
     Vec sum = m[1] + m[2], odd = m[1] - m[2];
     y[0] = m[0] + sum + m[3];
     y[1] = odd + 2.0f * m[3];
@@ -136,12 +135,13 @@ inline double two_weight(int row, int tap, int first) {
 
 struct Up4 {  // y[2 i] = w[2] x[i] + w[0] x[i + 1], y[2 i + 1] = w[1] x[i + 1]
     using Cell = float;
+    static constexpr bool kUp = true;
     static constexpr int kWindow = 5, kProducts = 9, kOutputs = 8, kStep = 4;
-    static void in(const Vec* x, Vec* y) {
+    V2S_INLINE static void in(const Vec* x, Vec* y) {
         two_in(x[0], x[1], x[2], x[3], x[4], y);
         for (int i = 0; i < 4; i++) y[5 + i] = x[1 + i];
     }
-    static void out(const Vec* m, Vec* y) {
+    V2S_INLINE static void out(const Vec* m, Vec* y) {
         Vec even[4];
         two_out(m, even);
         for (int i = 0; i < 4; i++) y[2 * i] = even[i], y[2 * i + 1] = m[5 + i];
@@ -149,14 +149,38 @@ struct Up4 {  // y[2 i] = w[2] x[i] + w[0] x[i + 1], y[2 i + 1] = w[1] x[i + 1]
     static double weight(int row, int tap) { return two_weight(row, tap, 2); }
 };
 
+struct Up2 {  // Up4 with two outputs of two taps, at 0, 1 and infinity, for pictures of few tiles
+    using Cell = float;
+    static constexpr bool kUp = true;
+    static constexpr int kWindow = 3, kProducts = 5, kOutputs = 4, kStep = 2;
+    V2S_INLINE static void in(const Vec* x, Vec* y) {
+        y[0] = x[1] - x[0];
+        y[1] = x[1];
+        y[2] = x[2] - x[1];
+        y[3] = x[1];
+        y[4] = x[2];
+    }
+    V2S_INLINE static void out(const Vec* m, Vec* y) {
+        y[0] = m[0] + m[1];
+        y[1] = m[3];
+        y[2] = m[1] + m[2];
+        y[3] = m[4];
+    }
+    static double weight(int row, int tap) {
+        constexpr double g[3][2] = {{-1, 0}, {1, 1}, {0, 1}};
+        return row >= 3 ? tap == 1 : tap == 1 ? 0 : g[row][tap != 2];
+    }
+};
+
 struct Down4 {  // y[i] = sum w[k] x[2 i + k]
     using Cell = float;
+    static constexpr bool kUp = false;
     static constexpr int kWindow = 9, kProducts = 9, kOutputs = 4, kStep = 8;
-    static void in(const Vec* x, Vec* y) {
+    V2S_INLINE static void in(const Vec* x, Vec* y) {
         two_in(x[0], x[2], x[4], x[6], x[8], y);
         for (int i = 0; i < 4; i++) y[5 + i] = x[1 + 2 * i];
     }
-    static void out(const Vec* m, Vec* y) {
+    V2S_INLINE static void out(const Vec* m, Vec* y) {
         two_out(m, y);
         for (int i = 0; i < 4; i++) y[i] = y[i] + m[5 + i];
     }
@@ -165,15 +189,16 @@ struct Down4 {  // y[i] = sum w[k] x[2 i + k]
 
 struct Up3Half {  // Up4 with three outputs of two taps, at 0, 1, -1 and infinity, whose numbers do not grow
     using Cell = BFloat16;
+    static constexpr bool kUp = true;
     static constexpr int kWindow = 4, kProducts = 7, kOutputs = 6, kStep = 3;
-    static void in(const Vec* x, Vec* y) {
+    V2S_INLINE static void in(const Vec* x, Vec* y) {
         y[0] = x[2] - x[0];
         y[1] = x[2] + x[1];
         y[2] = x[2] - x[1];
         y[3] = x[3] - x[1];
         for (int i = 0; i < 3; i++) y[4 + i] = x[1 + i];
     }
-    static void out(const Vec* m, Vec* y) {
+    V2S_INLINE static void out(const Vec* m, Vec* y) {
         Vec sum = m[1] + m[2];
         y[0] = m[0] + sum;
         y[2] = m[1] - m[2];
@@ -186,7 +211,7 @@ struct Up3Half {  // Up4 with three outputs of two taps, at 0, 1, -1 and infinit
     }
 };
 
-enum Form { kSame4, kSame6, kUp4, kDown4, kSame4Half, kUp3Half };
+enum Form { kSame4, kSame6, kUp4, kDown4, kSame4Half, kUp3Half, kSame2, kUp2 };
 
 // Calls what(an algorithm) for a number of Form.
 template <class What> void with(int form, const What& what) {
@@ -196,6 +221,8 @@ template <class What> void with(int form, const What& what) {
     if (form == kDown4) what(Down4());
     if (form == kSame4Half) what(Same4Half());
     if (form == kUp3Half) what(Up3Half());
+    if (form == kSame2) what(Same2());
+    if (form == kUp2) what(Up2());
 }
 
 }  // namespace v2s

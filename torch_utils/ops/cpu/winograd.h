@@ -1,0 +1,280 @@
+// 3x3 convolutions with fewer products, channels-last: Winograd's minimal filtering over tiles, for the processor.
+//
+// Lavin and Gray, Fast Algorithms for Convolutional Neural Networks (2015). A filter of stride 2, or its adjoint, is a
+// 2-tap filter on every other sample and a 1-tap filter on the rest; winograd_tiles.h has both kinds in one dimension,
+// and two dimensions are the one, twice. A strip of tiles is transformed, multiplied (for each of the products of a
+// tile: tiles x inputs by inputs x outputs) and transformed back while it is in the cache; what follows the convolution
+// happens on the way out.
+#pragma once
+
+#include <algorithm>
+
+#include "winograd_tiles.h"
+
+namespace v2s {
+
+enum Kind { kBFloat16 = 1, kFloat32 = 2 };  // as in launch.h
+constexpr int kRows = kLanes == 16 ? 8 : 4;  // tiles that one product of registers takes
+constexpr int64_t kBeyondCaches = 16 << 20;  // bytes of a picture that nobody finds in a cache again
+constexpr int kPad = 16;                     // floats between rows, lest they meet in the same cache sets
+
+struct WinogradCall {
+    const void* input;       // [batch, in_y, in_x, in_channels] of kind
+    const void* weight;      // transformed, of the form's number type
+    const float* in_scale;   // [batch, in_channels] or null
+    const float* out_scale;  // [batch, out_channels] or null
+    const float* bias;       // [out_channels] or null
+    const float* noise;      // [out_y, out_x], every noise_stride elements for the next sample, or null
+    const float* taps;       // 4, of the low-pass behind form up, or null
+    void* output;            // [batch, out_y, out_x, out_channels] of kind
+    int64_t noise_stride;
+    double alpha, clamp;  // slope of the leaky rectifier (1: none); largest magnitude (negative: none)
+    int32_t batch, in_y, in_x, out_y, out_x, in_channels, out_channels, form, padding, kind, threads;
+};
+
+// What happens to a number between the sum of products and memory.
+struct Tail {
+    Vec scale, bias, alpha, clamp;
+    bool bends, clamps;
+
+    Tail(const WinogradCall& c, int sample, int channel)
+        : scale(c.out_scale ? load(c.out_scale + int64_t(sample) * c.out_channels + channel) : all(1)),
+          bias(c.bias ? load(c.bias + channel) : all(0)), alpha(all(float(c.alpha))), clamp(all(float(c.clamp))),
+          bends(c.alpha != 1), clamps(c.clamp >= 0) {}
+
+    Vec operator()(Vec y, float noise) const {
+        y = y * scale + (bias + noise);
+        if (bends) y = y > 0 ? y : y * alpha;
+        if (clamps) y = smallest(largest(y, -clamp), clamp);
+        return y;
+    }
+};
+
+// sum += inputs k of a tile (its next numbers, as many as kTogether) times weights of as many outputs as a vector has.
+inline Vec add_products(Vec sum, const float* tile, const float* weights) { return sum + load(weights) * *tile; }
+
+inline Vec add_products(Vec sum, const BFloat16* tile, const BFloat16* weights) {
+#ifdef __AVX512BF16__
+    int pair;
+    memcpy(&pair, tile, sizeof pair);
+    return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_loadu_si512(weights), (__m512bh)_mm512_set1_epi32(pair));
+#else
+    for (int k = 0; k < 2; k++)
+        for (int o = 0; o < kLanes; o++) sum[o] += widen(weights[2 * o + k]) * widen(tile[k]);
+    return sum;
+#endif
+}
+
+template <class Cell> constexpr int kTogether = 4 / sizeof(Cell);
+
+// products [Rows tiles, Panels vectors of outputs] = tiles [Rows, count] by weights [Panels][count, kLanes].
+template <int Rows, int Panels, class Cell>
+void multiply(const Cell* tiles, int64_t tile_stride, const Cell* weights, int64_t panel_stride, float* products,
+              int64_t product_stride, int count) {
+    Vec sums[Rows][Panels];
+    for (int r = 0; r < Rows; r++)
+        for (int p = 0; p < Panels; p++) sums[r][p] = Vec{};
+    for (int k = 0; k < count; k += kTogether<Cell>)
+        for (int r = 0; r < Rows; r++)
+            for (int p = 0; p < Panels; p++)
+                sums[r][p] = add_products(sums[r][p], tiles + r * tile_stride + k, weights + p * panel_stride + k * kLanes);
+    for (int r = 0; r < Rows; r++)
+        for (int p = 0; p < Panels; p++) store(products + r * product_stride + p * kLanes, sums[r][p]);
+}
+
+// Tiles along a side: with a low-pass behind them, which reaches one sample further, an input sample more.
+template <class F> int count_tiles(bool filtered, int side) {
+    return filtered ? side / 2 / F::kStep + 1 : (side + F::kOutputs - 1) / F::kOutputs;
+}
+
+// The lines of pictures, all of them (mask -1) or the last few, of which later ones take the place of earlier ones.
+template <class Number> struct Lines {
+    Number* first;
+    int64_t line, sample;  // numbers from one to the next
+    int mask = -1;
+
+    Number* at(int number, int y) const { return first + number * sample + (y & mask) * line; }
+};
+
+// Output channels [from, to) of samples from `sample` on. Tile rows are counted through the samples, so that small
+// pictures fill a strip as well as large ones.
+template <class F, class Number> class Work {
+    using Cell = typename F::Cell;
+    static constexpr int W = F::kWindow, P = F::kProducts, O = F::kOutputs;
+
+  public:
+    Work(const WinogradCall& call, int from, int to)
+        : Work(call, 0, from, to, whole(static_cast<const Number*>(call.input), call.in_y, call.in_x, call.in_channels),
+               whole(static_cast<Number*>(call.output), call.out_y, call.out_x, call.out_channels)) {}
+
+    Work(const WinogradCall& call, int sample, int from, int to, Lines<const Number> input, Lines<Number> output)
+        : c(call), sample_(sample), from_(from), channels_(to - from), across_(count_tiles<F>(c.taps, c.out_x)),
+          down_(count_tiles<F>(c.taps, c.out_y)), in_row_(c.in_channels + kPad), out_row_(channels_ + kPad), input_(input),
+          output_(output), streams_(output.mask == -1 && c.out_y * output.line * sizeof(Number) >= kBeyondCaches) {
+        int64_t weights = int64_t(P) * P * c.in_channels * c.out_channels * sizeof(Cell);
+        strip_ = int(std::clamp<int64_t>(weights >> 17, kRows, 128)) / kRows * kRows;  // each strip reads all weights
+    }
+
+    // Before run, where a low-pass follows: fetches what the tiles of row `first` need of those above.
+    void begin(int first) {
+        int64_t line = int64_t(across_) * O * channels_;
+        rows_above_ = scratch(2, 3 * line + int64_t(channels_) * 3 * O);
+        columns_before_ = rows_above_ + 3 * line;
+        if (first % down_ > 0)
+            strips(first - 1, first, [this](int row, int column, int channel, Vec* y) {
+                filter_rows(row, column, channel, y);
+            });
+    }
+
+    // Tile rows first .. last - 1, with a low-pass those behind the last ones.
+    void run(int first, int last) {
+        strips(first, last, [this](int row, int column, int channel, Vec* y) {
+            int shift = 0;
+            if (F::kUp && c.taps) {
+                filter_rows(row, column, channel, y);
+                filter_columns(column, channel, y);
+                shift = 2;
+            }
+            place(row / down_, row % down_ * O - shift, column * O - shift, channel, y);
+        });
+    }
+
+  private:
+    template <class N> static Lines<N> whole(N* first, int64_t y, int64_t x, int64_t channels) {
+        return {first, x * channels, y * x * channels};
+    }
+
+    template <class Put> void strips(int first, int last, const Put& put) {
+        tiles_ = reinterpret_cast<Cell*>(scratch(0, int64_t(P) * P * strip_ * in_row_));
+        products_ = scratch(1, int64_t(P) * P * strip_ * out_row_);
+        int end = last * across_;
+        for (int at = first * across_; at < end; at += strip_) {
+            int count = std::min(strip_, end - at);
+            for (int t = 0; t < count; t++) enter((at + t) / across_, (at + t) % across_, t);
+            multiply_all(count);
+            for (int t = 0; t < count; t++)
+                for (int channel = 0; channel < channels_; channel += kLanes) {
+                    Vec y[O * O];
+                    leave(t, channel, y);
+                    put((at + t) / across_, (at + t) % across_, channel, y);
+                }
+        }
+    }
+
+    // Takes the window of a tile, times the scale of each channel, through B in both directions.
+    void enter(int row, int column, int t) {
+        int number = row / down_, top = row % down_ * F::kStep - c.padding, left = column * F::kStep - c.padding;
+        bool inside = top >= 0 && left >= 0 && top + W <= c.in_y && left + W <= c.in_x;
+        const float* scale = c.in_scale ? c.in_scale + int64_t(sample_ + number) * c.in_channels : nullptr;
+        Cell* to = tiles_ + int64_t(t) * in_row_;
+        int64_t step = int64_t(strip_) * in_row_;
+        const Number* lines[W];
+        for (int y = 0; y < W; y++) lines[y] = input_.at(number, top + y) + int64_t(left) * c.in_channels;
+        for (int channel = 0; channel < c.in_channels; channel += kLanes) {
+            Vec s = scale ? load(scale + channel) : all(1);
+            Vec half[P][W];
+            for (int x = 0; x < W; x++) {
+                Vec in[W], out[P];
+                for (int y = 0; y < W; y++) {
+                    bool there = inside || (unsigned(top + y) < unsigned(c.in_y) && unsigned(left + x) < unsigned(c.in_x));
+                    in[y] = there ? load(lines[y] + int64_t(x) * c.in_channels + channel) : Vec{};
+                    if (scale) in[y] *= s;
+                }
+                F::in(in, out);
+                for (int y = 0; y < P; y++) half[y][x] = out[y];
+            }
+            for (int y = 0; y < P; y++) {
+                Vec out[P];
+                F::in(half[y], out);
+                for (int x = 0; x < P; x++) store(to + (y * P + x) * step + channel, out[x]);
+            }
+        }
+    }
+
+    void multiply_all(int count) {
+        int64_t panel = int64_t(c.in_channels) * kLanes;
+        for (int product = 0; product < P * P; product++) {
+            const Cell* w =
+                static_cast<const Cell*>(c.weight) + (int64_t(product) * c.out_channels + from_) * c.in_channels;
+            const Cell* in = tiles_ + int64_t(product) * strip_ * in_row_;
+            float* out = products_ + int64_t(product) * strip_ * out_row_;
+            int channel = 0;
+            for (; channel + 2 * kLanes <= channels_; channel += 2 * kLanes)
+                for (int t = 0; t < count; t += kRows)
+                    multiply<kRows, 2>(in + t * in_row_, in_row_, w + int64_t(channel) * c.in_channels, panel,
+                                       out + t * out_row_ + channel, out_row_, c.in_channels);
+            for (; channel < channels_; channel += kLanes)
+                for (int t = 0; t < count; t += kRows)
+                    multiply<kRows, 1>(in + t * in_row_, in_row_, w + int64_t(channel) * c.in_channels, panel,
+                                       out + t * out_row_ + channel, out_row_, c.in_channels);
+        }
+    }
+
+    // Takes the products of a tile through A in both directions.
+    void leave(int t, int channel, Vec* y) {
+        const float* from = products_ + int64_t(t) * out_row_ + channel;
+        int64_t step = int64_t(strip_) * out_row_;
+        Vec half[O][P];
+        for (int x = 0; x < P; x++) {
+            Vec in[P], out[O];
+            for (int k = 0; k < P; k++) in[k] = load(from + (k * P + x) * step);
+            F::out(in, out);
+            for (int k = 0; k < O; k++) half[k][x] = out[k];
+        }
+        for (int k = 0; k < O; k++) F::out(half[k], y + k * O);
+    }
+
+    // Writes a tile whose first sample is (top, left), as far as it lies in the picture, behind what follows.
+    void place(int number, int top, int left, int channel, const Vec* y) {
+        Tail tail(c, sample_ + number, from_ + channel);
+        int bottom = std::min(O, c.out_y - top), right = std::min(O, c.out_x - left), start = std::max(0, -left);
+        for (int i = std::max(0, -top); i < bottom; i++) {
+            const float* noise = nullptr;
+            if (c.noise) noise = c.noise + (sample_ + number) * c.noise_stride + int64_t(top + i) * c.out_x + left;
+            Number* to = output_.at(number, top + i) + int64_t(left) * c.out_channels + from_ + channel;
+            for (int j = start; j < right; j++)
+                finish(to + int64_t(j) * c.out_channels, tail(y[i * O + j], noise ? noise[j] : 0), streams_);
+        }
+    }
+
+    // With a low-pass behind form up a tile gives, of each line, kOutputs numbers behind the 3 that its neighbour left.
+    // y -> the sums over four rows, the last of which are the tile's own; keeps what the tile below needs.
+    void filter_rows(int row, int column, int channel, Vec* y) {
+        Vec t[4] = {all(c.taps[0]), all(c.taps[1]), all(c.taps[2]), all(c.taps[3])};
+        for (int j = 0; j < O; j++) {
+            float* above = rows_above_ + (int64_t(column * O + j) * channels_ + channel) * 3;
+            Vec line[3 + O];
+            for (int i = 0; i < 3; i++) line[i] = row % down_ ? load(above + i * kLanes) : Vec{};
+            for (int i = 0; i < O; i++) line[3 + i] = y[i * O + j];
+            for (int i = 0; i < 3; i++) store(above + i * kLanes, line[O + i]);
+            for (int i = 0; i < O; i++)
+                y[i * O + j] = (t[0] * line[i] + t[1] * line[i + 1]) + (t[2] * line[i + 2] + t[3] * line[i + 3]);
+        }
+    }
+
+    // The same along the lines; the first tile of a line has zeros before it.
+    void filter_columns(int column, int channel, Vec* y) {
+        Vec t[4] = {all(c.taps[0]), all(c.taps[1]), all(c.taps[2]), all(c.taps[3])};
+        float* before = columns_before_ + int64_t(channel) * 3 * O;
+        for (int i = 0; i < O; i++) {
+            Vec line[3 + O];
+            for (int j = 0; j < 3; j++) line[j] = column ? load(before + (i * 3 + j) * kLanes) : Vec{};
+            for (int j = 0; j < O; j++) line[3 + j] = y[i * O + j];
+            for (int j = 0; j < 3; j++) store(before + (i * 3 + j) * kLanes, line[O + j]);
+            for (int j = 0; j < O; j++)
+                y[i * O + j] = (t[0] * line[j] + t[1] * line[j + 1]) + (t[2] * line[j + 2] + t[3] * line[j + 3]);
+        }
+    }
+
+    const WinogradCall& c;
+    const int sample_, from_, channels_, across_, down_;
+    const int64_t in_row_, out_row_;
+    const Lines<const Number> input_;
+    const Lines<Number> output_;
+    const bool streams_;
+    int strip_;
+    Cell* tiles_;
+    float *products_, *rows_above_ = nullptr, *columns_before_ = nullptr;
+};
+
+}  // namespace v2s
