@@ -106,9 +106,13 @@ class DiscriminatorBlock(nn.Module):
             x = y if x is None else x + y
             img = downsample2d(img, self.resample_filter) if self.architecture == "skip" else None
         if self.architecture != "resnet":
-            return self.conv1(self.conv0(x)), img
-        y = self.skip(x, gain=math.sqrt(0.5))
-        return y + self.conv1(self.conv0(x), gain=math.sqrt(0.5)), img
+            return self._both(x), img
+        return self.skip(x, gain=math.sqrt(0.5)) + self._both(x, gain=math.sqrt(0.5)), img
+
+    def _both(self, x, gain=1.0):
+        if self.conv0.runs_before(self.conv1, x):
+            return self.conv1(self.conv0.linear(x), gain, after=self.conv0)
+        return self.conv1(self.conv0(x), gain)
 
 
 class DiscriminatorEpilogue(nn.Module):

@@ -5,8 +5,9 @@ import math
 import torch
 from torch import nn
 
-from torch_utils.ops import autocast_off
+from torch_utils.ops import autocast_off, bent_filter, layer_tail
 from torch_utils.ops.bias_act import ACTIVATIONS, bias_act
+from torch_utils.ops.fused import fused_layer
 from torch_utils.ops.native import usable
 from torch_utils.ops.resample import conv2d_resample
 from torch_utils.ops.upfirdn2d import setup_filter
@@ -53,17 +54,30 @@ class EqualizedConv2d(nn.Module):
         hold(self, "weight", torch.randn(num_out, num_in, kernel_size, kernel_size), trainable)
         hold(self, "bias", torch.zeros(num_out) if bias else None, trainable)
 
-    def forward(self, x, gain=1.0):  # [N, num_in, H, W] -> [N, num_out, H*up/down, W*up/down]
+    def forward(self, x, gain=1.0, after=None):  # [N, num_in, H, W] -> [N, num_out, H*up/down, W*up/down]
+        """Return the layer of x times gain; after: the layer whose bias and activation x still lacks (`linear`)."""
         early, late = split_gain(self.activation, gain)
-        bias, bias_after = self.bias, None
-        if usable(x, self.weight):  # the native bias_act does all in one pass, a library's convolution needs one more
+        bias, bias_after, clamp = self.bias, None, scaled(self.conv_clamp, gain)
+        in_one_pass = self.bias is not None and layer_tail.usable(x) and self.activation in layer_tail.STRAIGHT
+        if in_one_pass or usable(x, self.weight):  # bias, activation and gain; a library's convolution needs one more
             early, late, bias, bias_after = 1.0, early * late, None, self.bias
-        weight = (self.weight * (self.weight_gain * early)).to(x.dtype)
         bias = None if bias is None else (bias if early == 1 else bias * early).to(x.dtype)
-        x = conv2d_resample(x, weight, self.resample_filter, up=self.up, down=self.down, padding=self.padding,
-                            flip_weight=self.up == 1, bias=bias)
-        return bias_act(x, bias_after, act=self.activation, gain=late, clamp=scaled(self.conv_clamp, gain),
-                        overwrite=True)
+        before = None if after is None else (after.bias, after.activation, None)
+        x = self.linear(x, early, bias=bias, before=before)
+        if in_one_pass:
+            return fused_layer(x, bias=bias_after, act=self.activation, gain=late, clamp=clamp)
+        return bias_act(x, bias_after, act=self.activation, gain=late, clamp=clamp, overwrite=True)
+
+    def linear(self, x, gain=1.0, *, bias=None, before=None):
+        """Return the convolution with its resampling alone, plus bias; before as conv2d_resample."""
+        weight = (self.weight * (self.weight_gain * gain)).to(x.dtype)
+        return conv2d_resample(x, weight, self.resample_filter, up=self.up, down=self.down, padding=self.padding,
+                               flip_weight=self.up == 1, bias=bias, before=before)
+
+    def runs_before(self, follower, x):
+        """Return whether the low-pass of `follower` can do this layer's bias and activation; x: what comes here."""
+        return (self.conv_clamp is None and self.bias is not None and follower.down > 1 and follower.padding > 0
+                and bent_filter.usable(x, follower.resample_filter, self.bias, self.activation))
 
 
 def hold(module, name, tensor, trainable):

@@ -8,7 +8,10 @@ from benchmarks.measuring import Wishes, race
 from dnnlib.console import say
 from torch_utils.precision import has_bf16
 
-LIMIT = {"fp32": 1e-3, "bf16": 1.0}  # of the gradients; bfloat16 is reported, not judged: a gradient is noisier than it
+# Of the gradients. Where an argument of a leaky ReLU rounds to the other side of 0 its slope turns, and the path-length
+# gradients of any two float32 programs differ by some 1e-3, those of the published one and float64 by 3e-3. bfloat16 is
+# reported, not judged: a gradient is noisier than it.
+LIMIT = {"fp32": 1e-2, "bf16": 1.0}
 TARGETS = {(64, 4096, 128, 16): (2.5, 5), (64, 4096, 64, 32): (4, 9), (128, 8192, 128, 16): (None, None)}
 
 

@@ -30,10 +30,13 @@ MODES = ("auto", "ref", "native")
 BUILD_SECONDS = 900  # a build that takes longer hangs
 SOURCES = Path(__file__).parent
 _KERNELS = ("bias_act", "upfirdn2d", "fused")
-OPS = {"cpu": _KERNELS, "cuda": _KERNELS, "simd": ("cpu/winograd", "cpu/to_rgb", "cpu/block", "cpu/front_end")}
+_VECTOR_KERNELS = tuple(f"cpu/{name}" for name in (
+    "winograd", "to_rgb", "block", "front_end", "layer_tail", "batched_conv", "weight_gradient", "thin_product"))
+OPS = {"cpu": _KERNELS, "cuda": _KERNELS, "simd": _VECTOR_KERNELS}
 _SHARED = ("launch.h", *(op + suffix for op in _KERNELS for suffix in (".h", ".cpp", ".cu")))  # a .cu has its .cpp
-_HEADERS = ("cpu/simd.h", "cpu/winograd_tiles.h", "cpu/winograd.h", "cpu/to_rgb.h", "cpu/fourier.h")
-FILES = {"cpu": _SHARED, "cuda": _SHARED, "simd": (*_HEADERS, *(f"{op}.cpp" for op in OPS["simd"]))}
+_HEADERS = tuple(f"cpu/{name}.h" for name in (
+    "simd", "winograd_tiles", "winograd", "to_rgb", "fourier", "minimal_filters"))
+FILES = {"cpu": _SHARED, "cuda": _SHARED, "simd": (*_HEADERS, *(f"{op}.cpp" for op in _VECTOR_KERNELS))}
 LIBRARY = "native.so"
 _loaded = {}  # library -> ctypes.CDLL, or None where plain torch runs
 _unbuilt = set()  # libraries that `built` missed

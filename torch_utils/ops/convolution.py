@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
-from torch_utils.ops import autocast_off
+from torch_utils.ops import autocast_off, batched_conv, weight_gradient
 
 
 class _Shape(NamedTuple):
@@ -36,16 +36,20 @@ def conv_transpose2d(x, w, bias=None, *, stride=1, padding=0, groups=1):  # [N, 
 def _run(x, w, bias, shape):
     if torch.compiler.is_compiling():  # it differentiates, once, what it sees
         return _plain(x, w, shape, bias)
-    if not (torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in (x, w, bias))):
-        return _plain(x, w, shape, bias)
     if torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         if x.dtype != torch.float64:  # what autocast itself leaves alone
             x, w, bias = x.to(dtype), w.to(dtype), None if bias is None else bias.to(dtype)
-    return _Convolution.apply(x, w, bias, shape)
+    if torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in (x, w, bias)):
+        return _Convolution.apply(x, w, bias, shape)
+    with autocast_off(x):
+        return _plain(x, w, shape, bias)
 
 
 def _plain(x, w, shape, bias=None):
+    form = batched_conv.form_of(x, w, shape) if bias is None else None
+    if form is not None:
+        return batched_conv.convolve(x, w, shape, form)
     if shape.transposed:
         return F.conv_transpose2d(x, w, bias, shape.stride, shape.padding, shape.rest, shape.groups)
     return F.conv2d(x, w, bias, shape.stride, shape.padding, 1, shape.groups)
@@ -81,6 +85,9 @@ class _WeightGradient(torch.autograd.Function):
     def forward(ctx, x, dy, w, shape):
         ctx.save_for_backward(x, dy)
         ctx.shape = shape
+        fine, coarse = (dy, x) if shape.transposed else (x, dy)
+        if weight_gradient.usable(fine, coarse, w.shape[2:], shape.stride, shape.groups):
+            return weight_gradient.weight_gradient(fine, coarse, shape.stride, shape.padding).to(w.dtype)
         with autocast_off(x):
             return torch.ops.aten.convolution_backward(
                 dy, x, w, None, shape.stride, shape.padding, (1, 1), shape.transposed, shape.rest, shape.groups,

@@ -1,16 +1,27 @@
 """The tail of a synthesis layer in one pass: filter, demodulation, noise, bias, activation, clamp, next modulation.
 
-In plain torch and native (fused.h). The native backward pass is one kernel too, plus the adjoint of the filter; where a
-gradient of the gradient is wanted, the steps are gone through again one by one, each differentiable by itself.
+In plain torch, native (fused.h), and by vector kernels of the processor (cpu/layer_tail.cpp). The native backward pass
+is one kernel too, plus the adjoint of the filter; where a gradient of the gradient is wanted, the steps are gone
+through again one by one, each differentiable by itself. The vector kernels have one for the second derivative as well.
 """
 
 from typing import NamedTuple
 
 import torch
 
-from torch_utils.ops import native
+from torch_utils.ops import layer_tail, native
 from torch_utils.ops.bias_act import ACTIVATIONS, NUMBERS, bias_act, check_activation
-from torch_utils.ops.upfirdn2d import adjoint_of, check_input, fill_call, pad4, plan_of, run_native, upfirdn2d
+from torch_utils.ops.upfirdn2d import (
+    adjoint_of,
+    apply_plan,
+    check_input,
+    fill_call,
+    pad4,
+    plan_of,
+    run_native,
+    run_vector,
+    upfirdn2d,
+)
 
 
 class Tail(NamedTuple):
@@ -44,6 +55,8 @@ def fused_layer(x, f=None, *, padding=0, flip_filter=False, filter_gain=1.0, sca
     _check(x, f, tail.padding, scale, noise, strength, bias, next_scale)
     tensors = (scale, noise, strength, bias, next_scale)
     if not native.usable(x, f, *tensors):
+        if act in layer_tail.STRAIGHT and layer_tail.usable(x, *tensors):
+            return _by_vectors(x, f, tensors, tail)
         return fused_layer_reference(x, f, *tensors, tail)
     if f is not None and f.ndim == 1:  # two passes; the second could be fused, but long filters have no such layer
         x, f = upfirdn2d(x, f, padding=tail.padding, flip_filter=flip_filter, gain=filter_gain), None
@@ -101,6 +114,123 @@ class _Fused(torch.autograd.Function):
         if found is None:
             found = _go_back_by_steps(dy, ctx.saved_tensors, wanted, ctx.tail)
         return *(gradient if want else None for gradient, want in zip(found, wanted, strict=True)), None
+
+
+def _by_vectors(x, f, tensors, tail):
+    taps = None
+    if f is not None or any(tail.padding):
+        f = torch.ones([1, 1]) if f is None else f
+        taps = layer_tail.taps_of(f, x.dtype)
+    if f is not None and taps is None:  # a long or an inseparable filter
+        x = upfirdn2d(x, f, padding=tail.padding, flip_filter=tail.flip_filter, gain=tail.filter_gain)
+        f, tail = None, tail._replace(padding=(0, 0, 0, 0), filter_gain=1.0)
+    elif f is None and tail.filter_gain != 1:
+        x, tail = x * tail.filter_gain, tail._replace(filter_gain=1.0)
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *tensors)):
+        return _Tail.apply(x, f, *tensors, tail)
+    return layer_tail.tail(x, *tensors, tail, **_filtering(f, x, tail))
+
+
+def _filtering(f, x, tail):
+    """The keywords that put the filter in front of a vector kernel."""
+    if f is None:
+        return {}
+    return {"taps": layer_tail.taps_of(f, x.dtype), "plan": plan_of(tail.padding), "gain": tail.filter_gain,
+            "flip_filter": tail.flip_filter}
+
+
+class _Tail(torch.autograd.Function):
+    """The op by vector kernels; keeps x and the small tensors and computes anew what lies between."""
+
+    @staticmethod
+    def forward(ctx, x, f, scale, noise, strength, bias, next_scale, tail):
+        ctx.tail = tail
+        ctx.save_for_backward(x, f, scale, noise, strength, bias, next_scale)
+        return layer_tail.tail(x, scale, noise, strength, bias, next_scale, tail, **_filtering(f, x, tail))
+
+    @staticmethod
+    def backward(ctx, dy):
+        x, f, *small = ctx.saved_tensors
+        wanted, tail = ctx.needs_input_grad[:7], ctx.tail
+        if wanted[3]:
+            return *_go_back_by_steps(dy, ctx.saved_tensors, wanted, tail), None
+        if torch.is_grad_enabled():
+            u = x if f is None else upfirdn2d(x, f, padding=tail.padding, flip_filter=tail.flip_filter,
+                                              gain=tail.filter_gain)
+            du, *found = _TailBack.apply(dy, u, *small, tail)
+            dx = du if f is None else _unfiltered(du, f, x, tail, apply_plan)
+        else:
+            du, sums = layer_tail.tail_back(dy, x, small, tail, **_filtering(f, x, tail))
+            found = _gradients(sums, small)
+            dx = du if f is None or not wanted[0] else _unfiltered(du, f, x, tail, run_vector)
+        d_scale, d_strength, d_bias, d_next = found
+        return dx, None, d_scale, None, d_strength, d_bias, d_next, None
+
+
+class _TailBack(torch.autograd.Function):
+    """The gradients of u = fir(x), scale, strength, bias and next_scale."""
+
+    @staticmethod
+    def forward(ctx, dy, u, scale, noise, strength, bias, next_scale, tail):
+        ctx.tail = tail
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(dy, u, scale, noise, strength, bias, next_scale)
+        small = (scale, noise, strength, bias, next_scale)
+        du, sums = layer_tail.tail_back(dy, u, small, tail)
+        return du, *_gradients(sums, small)
+
+    @staticmethod
+    def backward(ctx, *directions):
+        dy, u, *small = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return *_go_back_twice_by_steps(ctx, directions), None
+        d_dy, d_u, sums = layer_tail.tail_back_twice(dy, u, small, directions, ctx.tail)
+        of_u, along_u, alone, along_noise = sums.unbind(1)  # [N, C], see tail_back_twice
+        scale, _, strength, bias, next_scale = small
+        d_scale, d_strength, d_bias, d_next = directions[1:]
+        one = torch.ones([], dtype=sums.dtype)
+        s, t = (one if each is None else each.to(sums.dtype) for each in (scale, next_scale))
+        zero = torch.zeros([], dtype=sums.dtype)
+        ds, dt, dsigma, db = (zero if each is None else each.to(sums.dtype)
+                              for each in (d_scale, d_next, d_strength, d_bias))
+        found = (t * of_u + dt * along_u, (dt * along_noise).sum(), (dt * alone).sum(0),
+                 s * of_u + ds * along_u + db * alone + dsigma * along_noise)
+        g_scale, g_strength, g_bias, g_next = (_as(g, each) for g, each in
+                                               zip(found, (scale, strength, bias, next_scale), strict=True))
+        return d_dy, d_u, g_scale, None, g_strength, g_bias, g_next, None
+
+
+def _gradients(sums, small):
+    """The gradients of scale, strength, bias and next_scale from the sums of tail_back [N, 4, C]."""
+    scale, _, strength, bias, next_scale = small
+    return (_as(sums[:, 1], scale), _as(sums[:, 3].sum(), strength), _as(sums[:, 0].sum(0), bias),
+            _as(sums[:, 2], next_scale))
+
+
+def _unfiltered(du, f, x, tail, run):
+    """The gradient of x from that of fir(x)."""
+    back = adjoint_of(plan_of(tail.padding), (x.shape[3], x.shape[2]), (du.shape[3], du.shape[2]),
+                      (f.shape[1], f.shape[0]))
+    return run(du, f, back, not tail.flip_filter, tail.filter_gain)
+
+
+def _go_back_twice_by_steps(ctx, directions):
+    """The gradients of what _TailBack gives, along directions, by way of the reference: differentiable again."""
+    tail = ctx.tail._replace(padding=(0, 0, 0, 0), filter_gain=1.0)
+    wanted = ctx.needs_input_grad[:7]
+    with torch.enable_grad():
+        dy, u, *small = (t if t is None else t.view_as(t) if want else t.detach().requires_grad_(i != 3)
+                         for i, (t, want) in enumerate(zip(ctx.saved_tensors, wanted, strict=True)))
+        scale, noise, strength, bias, next_scale = small
+        y = fused_layer_reference(u, None, *small, tail)
+        inputs = [u, scale, strength, bias, next_scale]
+        pairs = [(each, along) for each, along in zip(inputs, directions, strict=True)
+                 if each is not None and along is not None]
+        first = torch.autograd.grad(y, [each for each, _ in pairs], dy, create_graph=True)
+        asked = [t for t, want in zip((dy, u, *small), wanted, strict=True) if want]
+        found = iter(torch.autograd.grad(first, asked, [along for _, along in pairs], create_graph=True,
+                                         allow_unused=True))
+    return [next(found) if want else None for want in wanted]
 
 
 def _go_back_by_steps(dy, tensors, wanted, tail):

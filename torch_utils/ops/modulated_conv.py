@@ -6,6 +6,7 @@ import torch
 
 from torch_utils.ops import autocast_off
 from torch_utils.ops.resample import conv2d_resample
+from torch_utils.ops.thin_product import thin_product
 from torch_utils.ops.upfirdn2d import is_channels_last
 
 EPSILON = 1e-8
@@ -52,11 +53,10 @@ def _sample_weights(weight, styles, demodulate, gain, epsilon):  # -> [N, O, I, 
 def _pointwise(x, w):  # [N, I, H, W], [N, O, I, 1, 1] -> [N, O, H, W]
     """A 1x1 convolution with weights of its own for every sample is one batched matrix product."""
     n, _, height, width = x.shape
-    w = w.flatten(2).to(x.dtype)
+    w = w.flatten(2)
     if is_channels_last(x):
-        y = x.permute(0, 2, 3, 1).flatten(1, 2) @ w.transpose(1, 2)
-        return y.reshape(n, height, width, -1).permute(0, 3, 1, 2)
-    return (w @ x.flatten(2)).reshape(n, -1, height, width)
+        return thin_product(x, w)
+    return (w.to(x.dtype) @ x.flatten(2)).reshape(n, -1, height, width)
 
 
 def tame(weight, styles):

@@ -8,9 +8,9 @@ from torch_utils.ops.resample import conv2d_resample, conv_up
 from torch_utils.ops.upfirdn2d import filter_size, up_padding
 
 
-def modulated_layer(x, weight, styles, *, up=1, resample_filter=None, noise=None, bias=None, act="lrelu", gain=None,
-                    clamp=None, epsilon=EPSILON, modulated=False, next_styles=None):
-    """Return bias_act(modulated_conv2d(x, weight, styles, noise, up), bias), times next_styles: [N, O, H*up, W*up].
+def modulated_layer(x, weight, styles, *, up=1, resample_filter=None, noise=None, strength=None, bias=None,
+                    act="lrelu", gain=None, clamp=None, epsilon=EPSILON, modulated=False, next_styles=None):
+    """Return bias_act(modulated_conv2d(x, weight, styles, noise * strength, up), bias), times next_styles.
 
     x: [N, I, H, W]; weight: [O, I, k, k], k odd; styles: [N, I]; next_styles: [N, O], those of the layer that the
     result goes into, which is then told that x is modulated already. The picture keeps its size but for up; with up 1
@@ -24,7 +24,7 @@ def modulated_layer(x, weight, styles, *, up=1, resample_filter=None, noise=None
         weight, styles = tame(weight, styles)
         next_styles = None if next_styles is None else next_styles / next_styles.abs().amax(1, keepdim=True)
     if not modulated:
-        x = x * styles.to(x.dtype)[:, :, None, None]
+        x = fused_layer(x, scale=styles, act="linear")
     kernel, f, padding, filter_gain = weight.to(x.dtype), None, 0, 1.0
     if up == 1:
         y = conv2d_resample(x, kernel, padding=weight.shape[2] // 2)
@@ -32,7 +32,8 @@ def modulated_layer(x, weight, styles, *, up=1, resample_filter=None, noise=None
         y, f, filter_gain = conv_up(x, kernel, up, 1, False), resample_filter, float(up**2)
         padding = _rest(weight.shape[2], filter_size(f), up)
     return fused_layer(y, f, padding=padding, filter_gain=filter_gain, scale=demodulation(weight, styles, epsilon),
-                       noise=noise, bias=bias, act=act, gain=gain, clamp=clamp, next_scale=next_styles)
+                       noise=noise, strength=strength, bias=bias, act=act, gain=gain, clamp=clamp,
+                       next_scale=next_styles)
 
 
 def _rest(size, taps, up):

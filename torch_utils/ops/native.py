@@ -32,6 +32,20 @@ TailCall = _struct("TailCall", ("scale", "noise", "strength", "bias", "next"), (
                    ("alpha", "gain", "clamp"),
                    ("scale_kind", "noise_kind", "strength_kind", "bias_kind", "next_kind", "act"))
 
+LayerTailCall = _struct("LayerTailCall", ("input", "gradient", "direction", "scale", "noise", "strength", "bias",
+                                          "next", "d_scale", "d_next", "d_bias", "d_strength", "taps_x", "taps_y",
+                                          "output", "output2", "sums"), ("noise_stride",), ("alpha", "gain", "clamp"),
+                        ("batch", "channels", "in_y", "in_x", "out_y", "out_x", "up_y", "up_x", "down_y", "down_x",
+                         "pad_y", "pad_x", "num_y", "num_x", "strips", "kind", "threads"))
+WeightGradientCall = _struct("WeightGradientCall", ("fine", "coarse", "sums", "output"), ints=(
+    "batch", "fine_y", "fine_x", "fine_channels", "coarse_y", "coarse_x", "coarse_channels", "stride", "pad_y", "pad_x",
+    "kind", "parts", "threads"))
+BatchedConvCall = _struct("BatchedConvCall", ("input", "weight", "weights", "output"), ints=(
+    "batch", "in_y", "in_x", "in_channels", "out_y", "out_x", "out_channels", "form", "pad_y", "pad_x", "kind", "tiles",
+    "threads"))
+ThinProductCall = _struct("ThinProductCall", ("input", "gradient", "weight", "output", "d_input", "d_weight"),
+                          ("pixels",), ints=("batch", "planes", "channels", "kind", "threads"))
+
 
 class FusedCall(ctypes.Structure):
     """A filter and what follows it."""
@@ -46,6 +60,9 @@ class FusedBackCall(ctypes.Structure):
 
 
 CALLS = {"bias_act": BiasActCall, "upfirdn2d": UpfirdnCall, "fused_layer": FusedCall, "fused_back": FusedBackCall}
+VECTOR_CALLS = {"layer_tail": LayerTailCall, "layer_tail_back": LayerTailCall, "layer_tail_back_twice": LayerTailCall,
+                "bent_filter": LayerTailCall, "bent_filter_back": LayerTailCall, "batched_conv": BatchedConvCall,
+                "weight_gradient": WeightGradientCall, "thin_product": ThinProductCall}
 
 
 def usable(x, *others) -> bool:
@@ -69,13 +86,18 @@ def check_size(op: str, shape) -> None:
 
 
 def call(op: str, values, device) -> None:
-    """Run an op: values is a filled struct from CALLS; RuntimeError with CUDA's words when the launch fails."""
-    function = _function(build.library(device.type), op)
-    if device.type == "cuda":
+    """Run an op: values is a filled struct from CALLS; RuntimeError with CUDA's words when the launch fails.
+
+    device: a torch.device, or "simd" for the vector kernels of the processor.
+    """
+    if device == "simd":
+        problem = _function(build.library("simd"), op)(ctypes.byref(values), None)
+    elif device.type == "cuda":
+        function = _function(build.library("cuda"), op)
         with torch.cuda.device(device):
             problem = function(ctypes.byref(values), torch.cuda.current_stream().cuda_stream)
     else:
-        problem = function(ctypes.byref(values), None)
+        problem = _function(build.library(device.type), op)(ctypes.byref(values), None)
     if problem is not None:
         raise RuntimeError(f"the native op {op} failed on {device}: {problem.decode(errors='replace')}")
 
@@ -96,8 +118,8 @@ def count_strips(values, device) -> int:
 
 @functools.cache
 def _function(library, op):
-    size = getattr(library, f"v2s_sizeof_{op}")()
-    assert size == ctypes.sizeof(CALLS[op]), f"{op}: the struct has {size} bytes in C, {ctypes.sizeof(CALLS[op])} here"
+    size, here = getattr(library, f"v2s_sizeof_{op}")(), ctypes.sizeof({**CALLS, **VECTOR_CALLS}[op])
+    assert size == here, f"{op}: the struct has {size} bytes in C, {here} here"
     function = getattr(library, f"v2s_{op}")
     function.restype, function.argtypes = ctypes.c_char_p, (ctypes.c_void_p, ctypes.c_void_p)
     return function

@@ -2,23 +2,29 @@
 
 from torch.nn import functional as F
 
+from torch_utils.ops.bent_filter import bent_filter
 from torch_utils.ops.convolution import conv2d, conv_transpose2d
 from torch_utils.ops.upfirdn2d import check_input, down_padding, filter_size, pad4, up_padding, upfirdn2d
 
 
-def conv2d_resample(x, w, f=None, up=1, down=1, padding=0, groups=1, flip_weight=True, flip_filter=False, *, bias=None):
+def conv2d_resample(x, w, f=None, up=1, down=1, padding=0, groups=1, flip_weight=True, flip_filter=False, *, bias=None,
+                    before=None):
     """Return x [N, I, H, W] enlarged by up, convolved with w [O, I/groups, kh, kw], reduced by down.
 
     padding counts pixels of the enlarged picture. flip_weight True correlates (what torch calls convolution), False
     convolves in the mathematical sense. f: low-pass from setup_filter, used on the way up and on the way down. bias [O]
-    is added at the end. Equal to conv2d_resample_definition, by the cheapest order of steps. Differentiable in x, w and
-    bias to any order.
+    is added at the end. before: (bias, act, gain) of the layer whose bias and activation x still lacks (bias_act), with
+    up 1, down > 1 and weights larger than 1x1; the low-pass then does both in one pass. Equal to
+    conv2d_resample_definition, by the cheapest order of steps. Differentiable in x, w and bias to any order.
     """
     pad = _check(x, w, f, up, down, padding, groups)
     kh, kw = w.shape[2:]
     if up == 1:
         pointwise = kh == kw == 1
-        if down > 1:
+        if before is not None:
+            x = bent_filter(x, f, before[0], padding=pad, act=before[1], gain=before[2])
+            pad = (0, 0, 0, 0)
+        elif down > 1:
             x = upfirdn2d(x, f, down=down if pointwise else 1, padding=pad, flip_filter=flip_filter)
             pad = (0, 0, 0, 0)
         stride = 1 if pointwise else down

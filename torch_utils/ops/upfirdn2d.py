@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
-from torch_utils.ops import autocast_off, native
+from torch_utils.ops import autocast_off, layer_tail, native
 
 
 def setup_filter(f, device=None, normalize=True, flip_filter=False, gain=1, separable=None):
@@ -45,9 +45,9 @@ def upfirdn2d(x, f, up=1, down=1, padding=0, flip_filter=False, gain=1):  # [N, 
     f = check_input(x, f)
     up, down, pad = pair(up, "up"), pair(down, "down"), pad4(padding)
     if f.ndim == 1:  # one pass along x, one along y
-        x = _apply(x, f[None, :], (up[0], 1), (down[0], 1), (*pad[:2], 0, 0), flip_filter, gain)
-        return _apply(x, f[:, None], (1, up[1]), (1, down[1]), (0, 0, *pad[2:]), flip_filter, 1)
-    return _apply(x, f, up, down, pad, flip_filter, gain)
+        x = apply_plan(x, f[None, :], Plan((up[0], 1), (down[0], 1), (*pad[:2], 0, 0)), flip_filter, gain)
+        return apply_plan(x, f[:, None], Plan((1, up[1]), (1, down[1]), (0, 0, *pad[2:])), flip_filter, 1)
+    return apply_plan(x, f, Plan(up, down, pad), flip_filter, gain)
 
 
 def filter2d(x, f, padding=0, flip_filter=False, gain=1):  # [N, C, H, W] -> [N, C, H, W] at padding 0
@@ -127,14 +127,17 @@ class Plan(NamedTuple):
     pad: tuple[int, int, int, int]
 
 
-def _apply(x, f, up, down, pad, flip_filter, gain):
-    """One pass with a 2-D filter f, native or in plain torch."""
-    plan = Plan(up, down, pad)
+def apply_plan(x, f, plan, flip_filter, gain):
+    """Return one pass with a 2-D filter f, native or in plain torch; differentiable in x."""
     _check_room(x, f, plan)
     differentiate = torch.is_grad_enabled() and x.requires_grad and not torch.compiler.is_compiling()
     if native.usable(x, f):
         f = f.detach()
-        return _NativePass.apply(x, f, plan, flip_filter, gain) if differentiate else run_native(
+        return _NativePass.apply(x, f, plan, flip_filter, gain, run_native) if differentiate else run_native(
+            x, f, plan, flip_filter, gain)
+    if layer_tail.usable(x, f) and layer_tail.taps_of(f, x.dtype) is not None:
+        f = f.detach()
+        return _NativePass.apply(x, f, plan, flip_filter, gain, run_vector) if differentiate else run_vector(
             x, f, plan, flip_filter, gain)
     kernel = f.detach().to(torch.promote_types(x.dtype, torch.float32)) * gain
     kernel = (kernel if flip_filter else kernel.flip(0, 1)).to(x.dtype)  # that of a correlation
@@ -182,20 +185,29 @@ class _Pass(torch.autograd.Function):
 
 
 class _NativePass(torch.autograd.Function):
-    """The native pass; its adjoint is again one, with the filter turned around by a flag."""
+    """The pass by run, native; its adjoint is again one, with the filter turned around by a flag."""
 
     @staticmethod
-    def forward(ctx, x, f, plan, flip_filter, gain):
+    def forward(ctx, x, f, plan, flip_filter, gain, run):
         ctx.save_for_backward(f)
         ctx.plan, ctx.size, ctx.flip_filter, ctx.gain = plan, (x.shape[3], x.shape[2]), flip_filter, gain
-        return run_native(x, f, plan, flip_filter, gain)
+        ctx.run = run
+        return run(x, f, plan, flip_filter, gain)
 
     @staticmethod
     def backward(ctx, dy):
         (f,) = ctx.saved_tensors
         plan = adjoint_of(ctx.plan, ctx.size, (dy.shape[3], dy.shape[2]), (f.shape[1], f.shape[0]))
-        step = _NativePass.apply if torch.is_grad_enabled() and dy.requires_grad else run_native
-        return step(dy, f, plan, not ctx.flip_filter, ctx.gain), None, None, None, None
+        if torch.is_grad_enabled() and dy.requires_grad:
+            dx = _NativePass.apply(dy, f, plan, not ctx.flip_filter, ctx.gain, ctx.run)
+        else:
+            dx = ctx.run(dy, f, plan, not ctx.flip_filter, ctx.gain)
+        return dx, None, None, None, None, None
+
+
+def run_vector(x, f, plan, flip_filter, gain):
+    """Return the pass by the processor's vector kernel; f is one that layer_tail.taps_of can split."""
+    return layer_tail.filtered(x, layer_tail.taps_of(f, x.dtype), plan, flip_filter, gain)
 
 
 def run_native(x, f, plan, flip_filter, gain, path="best"):

@@ -9,10 +9,10 @@ import math
 import torch
 from torch import nn
 
+from torch_utils.ops import layer_tail, native
 from torch_utils.ops.bias_act import ACTIVATIONS, bias_act
 from torch_utils.ops.modulated_conv import EPSILON, modulated_conv2d
 from torch_utils.ops.modulated_layer import modulated_layer
-from torch_utils.ops.native import usable
 from torch_utils.ops.upfirdn2d import setup_filter, upsample2d
 from voice2style.layers import (
     DEFAULT_FILTER,
@@ -101,7 +101,7 @@ class SynthesisLayer(nn.Module):
             self.noise_strength = nn.Parameter(torch.zeros([]))
 
     def forward(self, x, w, noise, gain=1.0):  # [N, I, H, W], [N, D] -> [N, O, H*up, W*up]
-        if usable(x, self.weight):
+        if self.runs_native(x):
             return self.native(x, self.affine(w), noise, gain)
         early, late = split_gain(self.activation, gain)
         y = modulated_conv2d(x, self.weight, self.affine(w), noise.of(self, early), up=self.up, padding=1, gain=early,
@@ -110,10 +110,17 @@ class SynthesisLayer(nn.Module):
         bias = self.bias if early == 1 else self.bias * early
         return bias_act(y, bias, act=self.activation, gain=late, clamp=scaled(self.conv_clamp, gain))
 
+    def runs_native(self, x):
+        """Return whether one pass over the convolution's result can do the rest of the layer."""
+        in_vectors = layer_tail.usable(x, self.weight) and self.activation in layer_tail.STRAIGHT
+        return in_vectors or native.usable(x, self.weight)
+
     def native(self, x, styles, noise, gain=1.0, *, modulated=False, next_styles=None):
         """Return the same by native ops, times next_styles; modulated: x is multiplied by the styles already."""
-        return modulated_layer(x, self.weight, styles, up=self.up, resample_filter=self.resample_filter,
-                               noise=noise.of(self, 1.0), bias=self.bias, act=self.activation,
+        pixels = noise.pixels(self)
+        strength = None if pixels is None else self.noise_strength
+        return modulated_layer(x, self.weight, styles, up=self.up, resample_filter=self.resample_filter, noise=pixels,
+                               strength=strength, bias=self.bias, act=self.activation,
                                gain=ACTIVATIONS[self.activation].gain * gain, clamp=scaled(self.conv_clamp, gain),
                                epsilon=self.epsilon, modulated=modulated, next_styles=next_styles)
 
@@ -184,7 +191,7 @@ class SynthesisBlock(nn.Module):
         return self.skip(x, gain=math.sqrt(0.5)) + self._both(x, w0, w1, noise, gain=math.sqrt(0.5))
 
     def _both(self, x, w0, w1, noise, gain=1.0):
-        if not usable(x, self.conv0.weight):
+        if not self.conv0.runs_native(x):
             return self.conv1(self.conv0(x, w0, noise), w1, noise, gain)
         styles = self.conv1.affine(w1)  # conv0 multiplies its result by them as it writes it
         x = self.conv0.native(x, self.conv0.affine(w0), noise, next_styles=styles)
@@ -229,15 +236,19 @@ class Noise:
 
     def of(self, layer, gain):
         """Return the noise of a layer times its strength and gain: [H, W], [N, 1, H, W] or None."""
+        pixels = self.pixels(layer)
+        return None if pixels is None else pixels * (layer.noise_strength * gain)
+
+    def pixels(self, layer):
+        """Return the noise of a layer as it is drawn: [H, W], [N, 1, H, W] or None."""
         if self.mode == "none" or not hasattr(layer, "noise_strength"):
             return None
-        strength = layer.noise_strength * gain
         if self.mode == "const":
-            return layer.noise_const * strength
+            return layer.noise_const
         shape = (self.batch, 1, *layer.shape)
         if self.drawn is not None:
-            return next(self.drawn).reshape(shape) * strength
-        return torch.randn(shape, dtype=self.dtype, device=self.device) * strength
+            return next(self.drawn).reshape(shape)
+        return torch.randn(shape, dtype=self.dtype, device=self.device)
 
 
 class Synthesis(nn.Module):

@@ -1,0 +1,167 @@
+// 3x3 convolutions of whole batches with fewer products, channels-last: Winograd's minimal filtering.
+//
+// Tiles are counted through the batch, so that small pictures fill a strip as well as large ones; the weights, which
+// change with every step, are transformed in the same call. bfloat16 pictures are transformed in float32 and multiplied
+// in bfloat16 where the processor has such products.
+#include <algorithm>
+#include <cstddef>
+
+#include "minimal_filters.h"
+
+struct BatchedConvCall {
+    const void* input;    // [batch, in_y, in_x, in_channels] of kind
+    const float* weight;  // [3, 3, in_channels, out_channels]
+    float* weights;       // room for the transformed ones: products * in_channels * out_channels
+    void* output;         // [batch, out_y, out_x, out_channels] of kind
+    int32_t batch, in_y, in_x, in_channels, out_y, out_x, out_channels, form, pad_y, pad_x, kind, tiles, threads;
+};
+
+namespace {
+
+using namespace v2s;
+
+enum Form { kSame, kDown, kUp };
+enum Kind { kBFloat16 = 1, kFloat32 = 2 };  // as in launch.h
+constexpr int kRows = 8;                    // tiles of a product in registers
+constexpr int kPanel = 2 * kLanes;          // outputs of it
+constexpr int kPad = 16;                    // floats between places, lest they meet in the same cache sets
+
+// products [rows, kPanel] = tiles [rows, count] x weights [count, kPanel]; Short: of pairs of bfloat16
+template <bool Short>
+void multiply(const float* tiles, int64_t tile_row, const float* weights, float* products, int count) {
+    Vec s[kRows][2] = {};
+    for (int k = 0; k < count; k++, weights += kPanel) {
+        Vec a = load(weights), b = load(weights + kLanes);
+        for (int r = 0; r < kRows; r++) {
+            Vec x = all_bits(tiles + r * tile_row + k);
+            s[r][0] = Short ? add_product(s[r][0], x, a) : s[r][0] + x * a;
+            s[r][1] = Short ? add_product(s[r][1], x, b) : s[r][1] + x * b;
+        }
+    }
+    for (int r = 0; r < kRows; r++)
+        for (int p = 0; p < 2; p++) store(products + r * kPanel + p * kLanes, s[r][p]);
+}
+
+template <class F, class Number> class Work {
+    static constexpr int P = F::kProducts, W = F::kWindow, O = F::kOutputs;
+    static constexpr bool Short = kShort && sizeof(Number) == 2;
+
+  public:
+    explicit Work(const BatchedConvCall& call)
+        : c(call), across_((c.out_x + O - 1) / O), down_((c.out_y + O - 1) / O),
+          depth_(Short ? c.in_channels / 2 : c.in_channels) {}
+
+    int64_t tiles() const { return int64_t(c.batch) * across_ * down_; }
+
+    // weights [panel][product][depth][kPanel]
+    void weights(int64_t panel) const {
+        float* to = c.weights + panel * P * P * depth_ * kPanel;
+        for (int i = 0; i < c.in_channels; i += Short ? 2 : 1)
+            for (int half = 0; half < 2; half++) {
+                int64_t out = panel * kPanel + half * kLanes;
+                Vec even[P * P], odd[P * P];
+                weight(i, out, even);
+                if (Short) weight(i + 1, out, odd);
+                for (int p = 0; p < P * P; p++)
+                    store(to + (p * depth_ + (Short ? i / 2 : i)) * kPanel + half * kLanes,
+                          Short ? pairs(even[p], odd[p]) : even[p]);
+            }
+    }
+
+    void strip(int64_t first, int64_t last) const {
+        int count = int(last - first), rows = (count + kRows - 1) / kRows * kRows;
+        int64_t place = int64_t(rows) * depth_ + kPad, product = int64_t(rows) * kPanel + kPad;
+        float *in = scratch(0, P * P * place), *out = scratch(1, P * P * product);
+        for (int t = 0; t < count; t++) enter(first + t, in + int64_t(t) * depth_, place);
+        for (int panel = 0; panel * kPanel < c.out_channels; panel++) {
+            for (int p = 0; p < P * P; p++) {
+                const float* w = c.weights + (int64_t(panel) * P * P + p) * depth_ * kPanel;
+                for (int t = 0; t < rows; t += kRows)
+                    multiply<Short>(in + p * place + int64_t(t) * depth_, depth_, w, out + p * product + t * kPanel,
+                                    depth_);
+            }
+            for (int t = 0; t < count; t++)
+                for (int half = 0; half < kPanel; half += kLanes)
+                    leave(first + t, out + t * kPanel + half, product, panel * kPanel + half);
+        }
+    }
+
+  private:
+    void weight(int in, int64_t out, Vec* to) const {
+        Vec half[P][3] = {};
+        for (int y = 0; y < 3; y++)
+            for (int x = 0; x < 3; x++) {
+                Vec w = load(c.weight + (int64_t(y * 3 + x) * c.in_channels + in) * c.out_channels + out);
+                for (int p = 0; p < P; p++) half[p][x] += F::weight(p, y) * w;
+            }
+        for (int p = 0; p < P; p++)
+            for (int q = 0; q < P; q++)
+                to[p * P + q] = F::weight(q, 0) * half[p][0] + F::weight(q, 1) * half[p][1] +
+                                F::weight(q, 2) * half[p][2];
+    }
+
+    void enter(int64_t tile, float* to, int64_t place) const {
+        int64_t sample = tile / (across_ * down_);
+        int top = int(tile / across_ % down_) * F::kStep - c.pad_y, left = int(tile % across_) * F::kStep - c.pad_x;
+        const Number* picture = static_cast<const Number*>(c.input) + sample * c.in_y * c.in_x * c.in_channels;
+        for (int channel = 0; channel < c.in_channels; channel += kLanes) {
+            Vec out[P * P];
+            window_both_ways<W, P>(picture + channel, c.in_y, c.in_x, c.in_channels, top, left, F::window, out);
+            for (int p = 0; p < P * P; p++) {
+                if (Short)
+                    store(reinterpret_cast<BFloat16*>(to + p * place) + channel, out[p]);
+                else
+                    store(to + p * place + channel, out[p]);
+            }
+        }
+    }
+
+    void leave(int64_t tile, const float* from, int64_t product, int channel) const {
+        int64_t sample = tile / (across_ * down_);
+        int top = int(tile / across_ % down_) * O, left = int(tile % across_) * O;
+        Vec half[O][P], y[O];
+        for (int x = 0; x < P; x++) {
+            Vec in[P];
+            for (int k = 0; k < P; k++) in[k] = load(from + (k * P + x) * product);
+            F::outputs(in, y);
+            for (int k = 0; k < O; k++) half[k][x] = y[k];
+        }
+        int bottom = std::min(O, c.out_y - top), right = std::min(O, c.out_x - left);
+        int64_t at = (sample * c.out_y + top) * c.out_x + left;
+        Number* to = static_cast<Number*>(c.output) + at * c.out_channels + channel;
+        for (int i = 0; i < bottom; i++) {
+            F::outputs(half[i], y);
+            for (int j = 0; j < right; j++) store(to + (int64_t(i) * c.out_x + j) * c.out_channels, y[j]);
+        }
+    }
+
+    const BatchedConvCall& c;
+    const int across_, down_, depth_;
+};
+
+template <class F, class Number> void run(const BatchedConvCall& c) {
+    Work<F, Number> work(c);
+    Pool::here().run(c.out_channels / kPanel, c.threads, [&](int64_t panel) { work.weights(panel); });
+    int64_t tiles = work.tiles(), strips = (tiles + c.tiles - 1) / c.tiles;
+    Pool::here().run(strips, c.threads, [&](int64_t strip) {
+        work.strip(tiles * strip / strips, tiles * (strip + 1) / strips);
+    });
+}
+
+template <class Number> void run(const BatchedConvCall& c) {
+    if (c.form == kSame) run<Same, Number>(c);
+    if (c.form == kDown) run<Down, Number>(c);
+    if (c.form == kUp) run<Up, Number>(c);
+}
+
+}  // namespace
+
+extern "C" {
+
+size_t v2s_sizeof_batched_conv() { return sizeof(BatchedConvCall); }
+
+const char* v2s_batched_conv(const BatchedConvCall* call, void*) {
+    call->kind == kBFloat16 ? run<BFloat16>(*call) : run<float>(*call);
+    return nullptr;
+}
+}

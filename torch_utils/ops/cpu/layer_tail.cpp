@@ -1,0 +1,440 @@
+// What stands around a convolution, channels-last, in one pass over memory: a separable FIR filter with up- and
+// down-sampling, then scale, noise, bias, leaky rectifier, gain, clamp and a second scale; and its derivatives.
+//
+//     u = fir(x),   z = scale u + strength noise + bias,   y = next phi(z),   phi(z) = clamp(gain (z or alpha z))
+//
+// and, where a filter stands behind a layer, y = fir(phi(x + bias)), which needs no pass of its own for phi.
+//
+// Arithmetic in float32 (float64 for float64 pictures), storage in the picture's own type. A job is one sample, some
+// channels and some rows; its sums over pixels are its own, so that no result depends on which thread came first.
+#include <algorithm>
+#include <cmath>
+
+#include "simd.h"
+
+namespace {
+
+using namespace v2s;
+
+template <class Number> struct Lanes {  // float32 arithmetic
+    typedef float Real;
+    typedef Vec V;
+    typedef Bits Mask;
+    static constexpr int kCount = kLanes;
+    static V get(const Number* from) { return load(from); }
+    static void put(Number* to, V v) { store(to, v); }
+};
+
+template <> struct Lanes<double> {
+    typedef double Real;
+    typedef double V __attribute__((vector_size(kLanes * 4)));
+    static constexpr int kCount = kLanes / 2;
+    static V get(const double* from) {
+        V v;
+        memcpy(&v, from, sizeof v);
+        return v;
+    }
+    static void put(double* to, V v) { memcpy(to, &v, sizeof v); }
+};
+
+enum Kind { kBFloat16 = 1, kFloat32 = 2, kFloat64 = 3 };  // as in launch.h
+constexpr int kBlock = 64;                               // channels of a job
+constexpr int kMostTaps = 16;
+
+}  // namespace
+
+// Pictures lie [batch, y, x, channels] in kind; the small tensors are float32, or float64 beside float64 pictures.
+struct LayerTailCall {
+    const void *input, *gradient, *direction;           // x (or u), the gradient of y, a direction of that of u
+    const void *scale, *noise, *strength, *bias, *next;  // [batch, channels], [out_y, out_x], [1], [channels], as scale
+    const void *d_scale, *d_next, *d_bias, *d_strength;  // directions of the gradients of those
+    const double *taps_x, *taps_y;                       // of a correlation, or null for no filter
+    void *output, *output2, *sums;                       // sums: [batch, strips, 4, channels]
+    int64_t noise_stride;                                // elements to the next sample's noise; 0: all have the same
+    double alpha, gain, clamp;                           // clamp negative: none
+    int32_t batch, channels, in_y, in_x, out_y, out_x, up_y, up_x, down_y, down_x, pad_y, pad_x, num_y, num_x, strips,
+        kind, threads;
+};
+
+namespace {
+
+// Where the taps of one axis meet the samples, for each place of the result.
+struct Axis {
+    struct Place {
+        int first, tap, count;  // samples first, first + 1, ..; taps from here in `taps`
+    };
+    std::vector<Place> places;
+    std::vector<double> taps;  // those of each phase side by side
+    int before = 0, behind = 0;  // samples outside the picture that are asked for
+
+    Axis(const double* from, int num, int in, int out, int up, int down, int pad) {
+        for (int phase = 0; phase < up; phase++)
+            for (int k = phase; k < num; k += up) taps.push_back(from[k]);
+        std::vector<int> start(up, 0), count(up);
+        for (int phase = 0; phase < up; phase++) {
+            count[phase] = (num - phase + up - 1) / up;
+            if (phase) start[phase] = start[phase - 1] + count[phase - 1];
+        }
+        for (int place = 0; place < out; place++) {
+            int grid = place * down - pad, phase = ((-grid) % up + up) % up;
+            int first = (grid + phase) / up;  // exact
+            places.push_back({first, start[phase], std::max(0, count[phase])});
+            before = std::max(before, -first), behind = std::max(behind, first + count[phase] - in);
+        }
+    }
+};
+
+template <class Number, bool Whole> class Job {
+    typedef Lanes<Number> L;
+    typedef typename L::V V;
+    typedef typename L::Real Real;
+    static constexpr int kChunk = 16;  // pixels of a row that a vector of channels passes before the next does
+
+  public:
+    Job(const LayerTailCall& call, const Axis* down, const Axis* across, int64_t job)
+        : c(call), down_(down), across_(across), stride_(call.channels), from_(int(job % blocks(call)) * kBlock),
+          sample_(int(job / blocks(call) / call.strips)), strip_(int(job / blocks(call) % call.strips)),
+          channels_(std::min(kBlock, call.channels - from_)), 
+          wide_((channels_ + L::kCount - 1) / L::kCount * L::kCount) {
+        if (c.strength) strength_ = *static_cast<const Real*>(c.strength);
+        if (c.d_strength) d_strength_ = *static_cast<const Real*>(c.d_strength);
+        if (!across) return;
+        int64_t length = int64_t(across->before + c.in_x + across->behind) * wide_;
+        line_ = reinterpret_cast<Real*>(scratch(0, size_t(length) * (sizeof(Real) / sizeof(float))));
+        std::fill(line_, line_ + length, Real(0));
+        line_ += int64_t(across->before) * wide_;
+        taps_.assign(across->taps.begin(), across->taps.end());
+    }
+
+    static int64_t blocks(const LayerTailCall& c) { return (c.channels + kBlock - 1) / kBlock; }
+
+    void forward() {
+        if (c.alpha == 1 && c.gain == 1 && c.clamp < 0 && !c.scale && !c.noise && !c.bias && !c.next) return filter();
+        rows([this](int y, int channel, int left, int right) {
+            const Small s(*this, channel);
+            const Bend bend(c);
+            const Real *noise = noise_at(y), strength = strength_;
+            const int64_t stride = stride_;
+            Number* to = at(static_cast<Number*>(c.output), y) + channel;
+            each_u(y, channel, left, right, [=](int x, V u) {
+                V z = s.scale * u + (s.bias + (noise ? strength * noise[x] : 0)), slope;
+                put(to + x * stride, s.next * bend(z, slope), channel);
+            });
+        });
+    }
+
+    // The gradient of u, and the sums of dz, dz u, dy phi(z) and dz noise.
+    void back() {
+        Real* sums = clear_sums();
+        rows([this, sums](int y, int channel, int left, int right) {
+            const Small s(*this, channel);
+            const Bend bend(c);
+            const Real *noise = noise_at(y), strength = strength_;
+            const int64_t stride = stride_;
+            const Number* dy = at(static_cast<const Number*>(c.gradient), y) + channel;
+            Number* to = at(static_cast<Number*>(c.output), y) + channel;
+            V sum[4] = {};
+            each_u(y, channel, left, right, [&, stride, noise, strength, dy, to](int x, V u) {
+                Real eta = noise ? noise[x] : 0;
+                V z = s.scale * u + (s.bias + strength * eta), slope, g = get(dy + x * stride, channel);
+                V phi = bend(z, slope), dz = g * s.next * slope;
+                put(to + x * stride, dz * s.scale, channel);
+                sum[0] += dz, sum[1] += dz * u, sum[2] += g * phi, sum[3] += dz * eta;
+            });
+            add(sums, sum, channel);
+        });
+    }
+
+    // Along a direction of what back() gives: the gradients of dy and u, and the sums, over dy times the slope, of the
+    // direction of u, of u, of 1 and of the noise.
+    void back_twice() {
+        Real* sums = clear_sums();
+        rows([this, sums](int y, int channel, int left, int right) {
+            const Small s(*this, channel);
+            const Bend bend(c);
+            const V d_scale = small(c.d_scale, sample_, channel, 0), d_next = small(c.d_next, sample_, channel, 0);
+            const V d_bias = small(c.d_bias, 0, channel, 0), along = s.next * d_scale + d_next * s.scale;
+            const Real *noise = noise_at(y), strength = strength_, d_strength = d_strength_;
+            const int64_t stride = stride_;
+            const Number* dy = at(static_cast<const Number*>(c.gradient), y) + channel;
+            const Number* du = c.direction ? at(static_cast<const Number*>(c.direction), y) + channel : nullptr;
+            Number* d_dy = at(static_cast<Number*>(c.output), y) + channel;
+            Number* d_u = at(static_cast<Number*>(c.output2), y) + channel;
+            V sum[4] = {};
+            each_u(y, channel, left, right, [&, stride, noise, strength, d_strength, dy, du, d_dy, d_u](int x, V u) {
+                Real eta = noise ? noise[x] : 0;
+                V z = s.scale * u + (s.bias + strength * eta), slope, v = du ? get(du + x * stride, channel) : V{};
+                V phi = bend(z, slope), g = get(dy + x * stride, channel) * slope;
+                V inner = s.scale * v + d_scale * u + (d_bias + d_strength * eta);
+                put(d_dy + x * stride, slope * s.next * inner + d_next * phi, channel);
+                put(d_u + x * stride, g * along, channel);
+                sum[0] += g * v, sum[1] += g * u, sum[2] += g, sum[3] += g * eta;
+            });
+            add(sums, sum, channel);
+        });
+    }
+
+    // fir(x), or fir(phi(x + bias)); with `gradient`, fir((x + d_bias) times the slope of phi at gradient + bias).
+    void filter(bool bent = false) {
+        rows([this](int y, int channel, int left, int right) {
+            const int64_t stride = stride_;
+            Number* to = at(static_cast<Number*>(c.output), y) + channel;
+            each_u(y, channel, left, right, [=](int x, V u) { put(to + x * stride, u, channel); });
+        }, bent);
+    }
+
+    // fir(x) times the slope of phi at gradient + bias, and the first of the sums: of that.
+    void filter_back() {
+        Real* sums = clear_sums();
+        rows([this, sums](int y, int channel, int left, int right) {
+            const int64_t stride = stride_;
+            const Lean lean(c);
+            const V bias = small(c.bias, 0, channel, 0);
+            const Number* sign = at(static_cast<const Number*>(c.gradient), y) + channel;
+            Number* to = at(static_cast<Number*>(c.output), y) + channel;
+            V sum[4] = {};
+            each_u(y, channel, left, right, [&, stride, sign, to](int x, V u) {
+                u *= lean(get(sign + x * stride, channel) + bias);
+                put(to + x * stride, u, channel);
+                sum[0] += u;
+            });
+            add(sums, sum, channel);
+        });
+    }
+
+  private:
+
+    struct Small {  // what belongs to a vector of channels
+        V scale, next, bias;
+        Small(const Job& job, int channel)
+            : scale(job.small(job.c.scale, job.sample_, channel, 1)),
+              next(job.small(job.c.next, job.sample_, channel, 1)), bias(job.small(job.c.bias, 0, channel, 0)) {}
+    };
+
+    struct Bend {  // phi(z), and its slope; what is not a number passes
+        V gain, below, limit;
+        bool clamps;
+        explicit Bend(const LayerTailCall& c)
+            : gain(V{} + Real(c.gain)), below(gain * Real(c.alpha)), limit(V{} + Real(c.clamp)), clamps(c.clamp >= 0) {}
+
+        V operator()(V z, V& slope) const {
+            slope = z > 0 ? gain : below;
+            z *= slope;
+            if (clamps) {
+                slope = z > limit ? V{} : z < -limit ? V{} : slope;
+                z = z > limit ? limit : z < -limit ? -limit : z;
+            }
+            return z;
+        }
+    };
+
+    struct Lean {  // the slope of phi without clamp
+        V gain, below;
+        explicit Lean(const LayerTailCall& c) : gain(V{} + Real(c.gain)), below(gain * Real(c.alpha)) {}
+        V operator()(V z) const { return z > 0 ? gain : below; }
+    };
+
+    // Calls each(row, channel of the job, from x, to x) until all is done.
+    template <class Each> void rows(const Each& each, bool bent = false) {
+        int first = int(int64_t(c.out_y) * strip_ / c.strips), last = int(int64_t(c.out_y) * (strip_ + 1) / c.strips);
+        for (int y = first; y < last; y++) {
+            if (across_) bent ? fill_line<true>(y) : fill_line<false>(y);
+            for (int x = 0; x < c.out_x; x += kChunk)
+                for (int channel = 0; channel < channels_; channel += L::kCount)
+                    each(y, channel, x, std::min(x + kChunk, c.out_x));
+        }
+    }
+
+    int part(int channel) const { return std::min(L::kCount, channels_ - channel); }
+
+    V get(const Number* from, int channel) const {
+        if (Whole) return L::get(from);
+        Number some[L::kCount] = {};
+        memcpy(some, from, part(channel) * sizeof(Number));
+        return L::get(some);
+    }
+
+    void put(Number* to, V v, int channel) const {
+        if (Whole) return L::put(to, v);
+        Number some[L::kCount];
+        L::put(some, v);
+        memcpy(to, some, part(channel) * sizeof(Number));
+    }
+
+    V small(const void* values, int row, int channel, Real otherwise) const {
+        V v = otherwise - V{};
+        if (values)
+            memcpy(&v, static_cast<const Real*>(values) + row * stride_ + from_ + channel,
+                   part(channel) * sizeof(Real));
+        return v;
+    }
+
+    template <class T> T* at(T* pictures, int y) const {  // of the result's size
+        return pictures + (int64_t(sample_) * c.out_y + y) * c.out_x * stride_ + from_;
+    }
+
+    const Real* noise_at(int y) const {
+        return c.noise ? static_cast<const Real*>(c.noise) + sample_ * c.noise_stride + int64_t(y) * c.out_x : nullptr;
+    }
+
+    Real* clear_sums() const {
+        Real* sums = static_cast<Real*>(c.sums) + (int64_t(sample_) * c.strips + strip_) * 4 * stride_ + from_;
+        for (int k = 0; k < 4; k++) std::fill(sums + k * stride_, sums + k * stride_ + channels_, Real(0));
+        return sums;
+    }
+
+    void add(Real* sums, const V* sum, int channel) const {
+        for (int k = 0; k < 4; k++) {
+            Real* to = sums + k * stride_ + channel;
+            if (Whole)
+                Lanes<Real>::put(to, Lanes<Real>::get(to) + sum[k]);
+            else
+                for (int i = 0; i < part(channel); i++) to[i] += sum[k][i];
+        }
+    }
+
+    // Calls use(x, u) for some pixels of a row of the result.
+    template <class Use> void each_u(int y, int channel, int left, int right, const Use& use) const {
+        if (!across_) {
+            const int64_t stride = stride_;
+            const Number* from = at(static_cast<const Number*>(c.input), y) + channel;
+            for (int x = left; x < right; x++) use(x, get(from + x * stride, channel));
+            return;
+        }
+        const int64_t wide = wide_;
+        if (taps_.size() == 4 && c.up_x == 1) {  // the usual one
+            const V a = V{} + taps_[0], b = V{} + taps_[1], d = V{} + taps_[2], e = V{} + taps_[3];
+            const int64_t step = c.down_x * wide;
+            const Real* from = line_ + (int64_t(left) * c.down_x - c.pad_x) * wide + channel;
+            for (int x = left; x < right; x++, from += step)
+                use(x, (a * value(from) + b * value(from + wide)) +
+                           (d * value(from + 2 * wide) + e * value(from + 3 * wide)));
+            return;
+        }
+        const Axis::Place* place = across_->places.data();
+        const Real* taps = taps_.data();
+        const Real* line = line_ + channel;
+        for (int x = left; x < right; x++) {
+            const Real *tap = taps + place[x].tap, *from = line + place[x].first * wide;
+            V u = {};
+            if (place[x].count == 2)  // of four, on the way up
+                u = tap[0] * value(from) + tap[1] * value(from + wide);
+            else
+                for (int k = 0; k < place[x].count; k++) u += tap[k] * value(from + k * wide);
+            use(x, u);
+        }
+    }
+
+    static V value(const Real* from) { return Lanes<Real>::get(from); }
+
+    // Filters along y what the row of the result needs; Bent: what there is in phi.
+    template <bool Bent> void fill_line(int y) {
+        const Axis::Place place = down_->places[y];
+        int first = std::max(place.first, 0), last = std::min(place.first + place.count, c.in_y);
+        const double* tap = &down_->taps[place.tap] + (first - place.first);
+        const int64_t row = c.in_x * stride_;
+        const int64_t at = (int64_t(sample_) * c.in_y + first) * row + from_;
+        if (last - first == 4)
+            sum_rows<Bent, 4>(at, row, tap, 4);
+        else if (last - first == 2)
+            sum_rows<Bent, 2>(at, row, tap, 2);
+        else
+            sum_rows<Bent, 0>(at, row, tap, std::max(0, last - first));
+    }
+
+    template <bool Bent, int Count> void sum_rows(int64_t at, int64_t row, const double* taps, int count) {
+        const Number *from = static_cast<const Number*>(c.input) + at, *sign = from;
+        const Lean lean(c);
+        V bias[kBlock / L::kCount], added[kBlock / L::kCount];
+        if (Bent) {
+            if (c.gradient) sign = static_cast<const Number*>(c.gradient) + at;
+            for (int channel = 0, i = 0; channel < channels_; channel += L::kCount, i++) {
+                bias[i] = small(c.bias, 0, channel, 0);
+                added[i] = c.gradient ? small(c.d_bias, 0, channel, 0) : bias[i];
+            }
+        }
+        Real tap[kMostTaps];
+        for (int k = 0; k < count; k++) tap[k] = Real(taps[k]);
+        const int64_t stride = stride_, wide = wide_;
+        Real* to = line_;
+        const int channels = channels_, width = c.in_x;
+        for (int x = 0; x < width; x++, from += stride, sign += stride, to += wide)
+            for (int channel = 0, i = 0; channel < channels; channel += L::kCount, i++) {
+                V sum = {};
+                for (int k = 0; k < (Count ? Count : count); k++) {
+                    V v = get(from + k * row + channel, channel);
+                    if (Bent) v = (v + added[i]) * lean(get(sign + k * row + channel, channel) + bias[i]);
+                    sum += tap[k] * v;
+                }
+                Lanes<Real>::put(to + channel, sum);
+            }
+    }
+
+    const LayerTailCall& c;
+    const Axis *down_, *across_;
+    const int64_t stride_;
+    const int from_, sample_, strip_, channels_, wide_;
+    Real *line_ = nullptr, strength_ = 1, d_strength_ = 0;
+    std::vector<Real> taps_;
+};
+
+template <class Number, class Step>
+void run(const LayerTailCall& c, const Axis* down, const Axis* across, const Step& step) {
+    bool whole = c.channels % Lanes<Number>::kCount == 0;
+    Pool::here().run(c.batch * c.strips * Job<Number, true>::blocks(c), c.threads, [&](int64_t job) {
+        if (whole) {
+            Job<Number, true> one(c, down, across, job);
+            step(one);
+        } else {
+            Job<Number, false> one(c, down, across, job);
+            step(one);
+        }
+    });
+}
+
+template <class Step> const char* dispatch(const LayerTailCall& c, const Step& step) {
+    if (c.num_x > kMostTaps || c.num_y > kMostTaps) return "the filter is too long";
+    std::vector<Axis> axes;
+    if (c.taps_x)
+        axes = {Axis(c.taps_y, c.num_y, c.in_y, c.out_y, c.up_y, c.down_y, c.pad_y),
+                Axis(c.taps_x, c.num_x, c.in_x, c.out_x, c.up_x, c.down_x, c.pad_x)};
+    const Axis *down = c.taps_x ? &axes[0] : nullptr, *across = c.taps_x ? &axes[1] : nullptr;
+    if (c.kind == kBFloat16)
+        run<BFloat16>(c, down, across, step);
+    else if (c.kind == kFloat32)
+        run<float>(c, down, across, step);
+    else
+        run<double>(c, down, across, step);
+    return nullptr;
+}
+
+}  // namespace
+
+extern "C" {
+
+size_t v2s_sizeof_layer_tail() { return sizeof(LayerTailCall); }
+size_t v2s_sizeof_layer_tail_back() { return sizeof(LayerTailCall); }
+size_t v2s_sizeof_bent_filter() { return sizeof(LayerTailCall); }
+size_t v2s_sizeof_bent_filter_back() { return sizeof(LayerTailCall); }
+size_t v2s_sizeof_layer_tail_back_twice() { return sizeof(LayerTailCall); }
+
+const char* v2s_layer_tail(const LayerTailCall* call, void*) {
+    return dispatch(*call, [](auto& job) { job.forward(); });
+}
+
+const char* v2s_bent_filter(const LayerTailCall* call, void*) {
+    return dispatch(*call, [](auto& job) { job.filter(true); });
+}
+
+const char* v2s_bent_filter_back(const LayerTailCall* call, void*) {
+    return dispatch(*call, [](auto& job) { job.filter_back(); });
+}
+
+const char* v2s_layer_tail_back(const LayerTailCall* call, void*) {
+    return dispatch(*call, [](auto& job) { job.back(); });
+}
+
+const char* v2s_layer_tail_back_twice(const LayerTailCall* call, void*) {
+    return dispatch(*call, [](auto& job) { job.back_twice(); });
+}
+}

@@ -1,0 +1,166 @@
+// The gradient of 3x3 weights with fewer products, channels-last: Winograd's minimal filtering, turned to the weights.
+//
+// y = A'((G w) (B'x)) is bilinear, so the gradient of w is G'((A dy) (B'x)), summed over tiles before G' is applied:
+// one product of matrices [out, tiles] x [tiles, in] for each of the 36 places of a transformed tile, instead of 144
+// products for 16 pixels. bfloat16 pictures are transformed in float32 and multiplied in bfloat16, where the
+// processor has such products.
+#include <algorithm>
+#include <cstddef>
+
+#include "minimal_filters.h"
+
+struct WeightGradientCall {
+    const void* fine;    // [batch, fine_y, fine_x, fine_channels] of kind: what the weights are laid over
+    const void* coarse;  // [batch, coarse_y, coarse_x, coarse_channels] of kind: a number for each place of the weights
+    float* sums;         // [parts, products, coarse_channels, fine_channels]
+    float* output;       // [coarse_channels, 3, 3, fine_channels]
+    int32_t batch, fine_y, fine_x, fine_channels, coarse_y, coarse_x, coarse_channels, stride, pad_y, pad_x, kind,
+        parts, threads;
+};
+
+namespace {
+
+using namespace v2s;
+
+enum Kind { kBFloat16 = 1, kFloat32 = 2 };  // as in launch.h
+constexpr int kTiles = 64;                  // that are transformed before they are multiplied
+constexpr int kRows = 8;                    // coarse channels of a product in registers
+constexpr int kTile = 4;                    // coarse pixels along a side of a tile
+constexpr int kPad = 16;                    // floats between places, lest they meet in the same cache sets
+
+// sums [rows, Panels vectors] += coarse [count, rows]' x fine [count, vectors]
+template <bool Short, int Panels>
+void multiply(const float* coarse, const float* fine, float* sums, int coarse_row, int fine_row, int count) {
+    Vec s[kRows][Panels];
+    for (int r = 0; r < kRows; r++)
+        for (int p = 0; p < Panels; p++) s[r][p] = load(sums + int64_t(r) * fine_row + p * kLanes);
+    for (int t = 0; t < count; t++, coarse += coarse_row, fine += fine_row) {
+        Vec x[Panels];
+        for (int p = 0; p < Panels; p++) x[p] = load(fine + p * kLanes);
+        for (int r = 0; r < kRows; r++)
+            for (int p = 0; p < Panels; p++)
+                s[r][p] = Short ? add_product(s[r][p], all_bits(coarse + r), x[p]) : s[r][p] + coarse[r] * x[p];
+    }
+    for (int r = 0; r < kRows; r++)
+        for (int p = 0; p < Panels; p++) store(sums + int64_t(r) * fine_row + p * kLanes, s[r][p]);
+}
+
+template <class F, class Number> class Work {
+    static constexpr int P = F::kProducts, W = F::kWindow;
+    static constexpr bool Short = kShort && sizeof(Number) == 2;
+
+  public:
+    explicit Work(const WeightGradientCall& call)
+        : c(call), across_((c.coarse_x + kTile - 1) / kTile), down_((c.coarse_y + kTile - 1) / kTile) {}
+
+    void part(int64_t part) {
+        int64_t tiles = int64_t(c.batch) * across_ * down_;
+        int64_t first = tiles * part / c.parts, last = tiles * (part + 1) / c.parts;
+        int64_t fine_place = int64_t(kTiles) * c.fine_channels + kPad;
+        int64_t coarse_place = int64_t(kTiles) * c.coarse_channels + kPad;
+        int64_t size = int64_t(c.coarse_channels) * c.fine_channels;
+        float *fine = scratch(0, P * P * fine_place), *coarse = scratch(1, P * P * coarse_place);
+        float* sums = c.sums + part * P * P * size;
+        std::fill(sums, sums + P * P * size, 0.0f);
+        for (int64_t at = first; at < last; at += kTiles) {
+            int count = int(std::min<int64_t>(kTiles, last - at));
+            for (int t = 0; t < count; t += Short ? 2 : 1) {
+                int64_t step = Short ? t / 2 : t;
+                enter<W>(at + t, t + 1 < count, c.fine, c.fine_y, c.fine_x, c.fine_channels, F::kStep, c.pad_y,
+                         c.pad_x, F::window, fine + step * c.fine_channels, fine_place);
+                enter<kTile>(at + t, t + 1 < count, c.coarse, c.coarse_y, c.coarse_x, c.coarse_channels, kTile, 0, 0,
+                             F::spread, coarse + step * c.coarse_channels, coarse_place);
+            }
+            for (int place = 0; place < P * P; place++)
+                add(coarse + place * coarse_place, fine + place * fine_place, sums + place * size,
+                    Short ? (count + 1) / 2 : count);
+        }
+    }
+
+    void leave(int64_t channel) {  // of coarse: adds the parts up and goes back to 3x3
+        int64_t size = int64_t(c.coarse_channels) * c.fine_channels;
+        for (int i = 0; i < c.fine_channels; i += kLanes) {
+            Vec half[P][3] = {};
+            for (int y = 0; y < P; y++)
+                for (int x = 0; x < P; x++) {
+                    Vec sum = {};
+                    const float* from = c.sums + (y * P + x) * size + channel * c.fine_channels + i;
+                    for (int part = 0; part < c.parts; part++) sum += load(from + int64_t(part) * P * P * size);
+                    for (int k = 0; k < 3; k++) half[y][k] += F::weight(x, k) * sum;
+                }
+            for (int j = 0; j < 3; j++)
+                for (int k = 0; k < 3; k++) {
+                    Vec sum = {};
+                    for (int y = 0; y < P; y++) sum += F::weight(y, j) * half[y][k];
+                    store(c.output + ((channel * 3 + j) * 3 + k) * c.fine_channels + i, sum);
+                }
+        }
+    }
+
+  private:
+    // Transforms the window of a tile in both directions; Short: that of the next one as well, zero without `second`.
+    template <int Size, class Step>
+    void enter(int64_t tile, bool second, const void* pictures, int height, int width, int channels, int step,
+               int pad_y, int pad_x, const Step& along, float* to, int64_t place) const {
+        for (int channel = 0; channel < channels; channel += kLanes) {
+            Vec out[P * P];
+            window<Size>(tile, pictures, height, width, channels, channel, step, pad_y, pad_x, along, out);
+            if (Short) {
+                Vec next[P * P];
+                if (second)
+                    window<Size>(tile + 1, pictures, height, width, channels, channel, step, pad_y, pad_x, along, next);
+                else
+                    std::fill(next, next + P * P, Vec{});
+                for (int p = 0; p < P * P; p++) store(to + p * place + channel, pairs(out[p], next[p]));
+            } else {
+                for (int p = 0; p < P * P; p++) store(to + p * place + channel, out[p]);
+            }
+        }
+    }
+
+    template <int Size, class Step>
+    void window(int64_t tile, const void* pictures, int height, int width, int channels, int channel, int step,
+                int pad_y, int pad_x, const Step& along, Vec* out) const {
+        int64_t sample = tile / (across_ * down_);
+        int row = int(tile / across_ % down_), column = int(tile % across_);
+        int top = row * step - pad_y, left = column * step - pad_x;
+        const Number* picture = static_cast<const Number*>(pictures) + sample * height * width * channels + channel;
+        window_both_ways<Size, P>(picture, height, width, channels, top, left, along, out);
+    }
+
+    void add(const float* coarse, const float* fine, float* sums, int count) const {
+        int i = 0;
+        for (; i + 2 * kLanes <= c.fine_channels; i += 2 * kLanes)
+            for (int o = 0; o < c.coarse_channels; o += kRows)
+                multiply<Short, 2>(coarse + o, fine + i, sums + int64_t(o) * c.fine_channels + i, c.coarse_channels,
+                                   c.fine_channels, count);
+        if (i < c.fine_channels)
+            for (int o = 0; o < c.coarse_channels; o += kRows)
+                multiply<Short, 1>(coarse + o, fine + i, sums + int64_t(o) * c.fine_channels + i, c.coarse_channels,
+                                   c.fine_channels, count);
+    }
+
+    const WeightGradientCall& c;
+    const int across_, down_;
+};
+
+template <class F, class Number> void run(const WeightGradientCall& c) {
+    Work<F, Number> work(c);
+    Pool::here().run(c.parts, c.threads, [&](int64_t part) { work.part(part); });
+    Pool::here().run(c.coarse_channels, c.threads, [&](int64_t channel) { work.leave(channel); });
+}
+
+}  // namespace
+
+extern "C" {
+
+size_t v2s_sizeof_weight_gradient() { return sizeof(WeightGradientCall); }
+
+const char* v2s_weight_gradient(const WeightGradientCall* call, void*) {
+    if (call->kind == kBFloat16)
+        call->stride == 1 ? run<Same, BFloat16>(*call) : run<Down, BFloat16>(*call);
+    else
+        call->stride == 1 ? run<Same, float>(*call) : run<Down, float>(*call);
+    return nullptr;
+}
+}

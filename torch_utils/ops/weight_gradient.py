@@ -1,0 +1,46 @@
+"""The gradient of 3x3 weights by the vector kernel of cpu/weight_gradient.cpp, channels-last, on a processor."""
+
+import torch
+
+from torch_utils.ops import build, native
+
+KINDS = (torch.bfloat16, torch.float32)
+ROWS = 8  # coarse channels come in eights
+FEWEST_TILES = 48  # of a thread; below, clearing the sums and undoing their transform costs more than is saved
+PRODUCTS = {1: 36, 2: 81}  # of a tile of 4 x 4, by the stride
+
+
+def usable(fine, coarse, size, stride, groups) -> bool:
+    """Return whether the kernel gives the gradient of size x size weights between these pictures [N, C, H, W]."""
+    if fine.device.type != "cpu" or fine.dtype not in KINDS or fine.dtype != coarse.dtype or groups != 1:
+        return False
+    if tuple(size) != (3, 3) or stride not in ((1, 1), (2, 2)) or type(fine) is not torch.Tensor:
+        return False
+    if torch.compiler.is_compiling() or count_tiles(coarse) < FEWEST_TILES or coarse.shape[1] % ROWS:
+        return False
+    library = build.library("simd")
+    return library is not None and fine.shape[1] % library.v2s_simd_lanes() == 0
+
+
+def count_tiles(coarse):
+    """Return how many tiles of 4 x 4 cover the pictures."""
+    n, _, height, width = coarse.shape
+    return n * -(-height // 4) * -(-width // 4)
+
+
+def weight_gradient(fine, coarse, stride, padding):  # [N, I, H, W], [N, O, H', W'] -> [O, I, 3, 3]
+    """Return the sum over n, y, x of coarse[n, o, y, x] * fine[n, i, stride y + j - padding, stride x + k - padding].
+
+    stride, padding: (y, x), both strides alike. float32, or bfloat16 whose products are rounded once more (a relative
+    error of 1e-2 of the sums' scatter); the result is float32 and depends on the number of threads in its last digits.
+    """
+    fine, coarse = (x.contiguous(memory_format=torch.channels_last) for x in (fine, coarse))
+    (n, i, fine_y, fine_x), (_, o, coarse_y, coarse_x) = fine.shape, coarse.shape
+    threads = torch.get_num_threads()
+    parts = max(1, min(threads, count_tiles(coarse) // FEWEST_TILES))
+    sums = torch.empty([parts, PRODUCTS[stride[0]], o, i], dtype=torch.float32)
+    output = torch.empty([o, 3, 3, i], dtype=torch.float32)
+    native.call("weight_gradient", native.WeightGradientCall(
+        *map(native.pointer, (fine, coarse, sums, output)), n, fine_y, fine_x, i, coarse_y, coarse_x, o, stride[0],
+        *padding, native.KINDS[fine.dtype], parts, threads), "simd")
+    return output.permute(0, 3, 1, 2)
