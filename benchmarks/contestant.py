@@ -151,9 +151,11 @@ def _trainer(spec):
 
     from benchmarks.iteration import Iteration
     from benchmarks.published_recipe import PublishedDiscriminator, PublishedSynthesis
+    from torch_utils.ops import build
 
     G, D = networks(spec)
     if spec.kind == "ours":
+        build.prepare("simd")  # as train.py does
         G, D = (network.to(memory_format=torch.channels_last) for network in (G, D))
         synthesis, score = (lambda ws: G.synthesis(ws, noise_mode="random")), D
     else:

@@ -28,7 +28,7 @@ def form_of(x, w, shape):
         form = None
     if form is None or len(x) * -(-x.shape[2] // 4) * -(-x.shape[3] // 4) < FEWEST_TILES[form]:
         return None
-    library, num_out = build.library("simd"), w.shape[1] if shape.transposed else w.shape[0]
+    library, num_out = build.built("simd"), w.shape[1] if shape.transposed else w.shape[0]
     if library is None or x.shape[1] % library.v2s_simd_lanes() or num_out % (2 * library.v2s_simd_lanes()):
         return None
     return form

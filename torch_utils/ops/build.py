@@ -35,7 +35,7 @@ _VECTOR_KERNELS = tuple(f"cpu/{name}" for name in (
 OPS = {"cpu": _KERNELS, "cuda": _KERNELS, "simd": _VECTOR_KERNELS}
 _SHARED = ("launch.h", *(op + suffix for op in _KERNELS for suffix in (".h", ".cpp", ".cu")))  # a .cu has its .cpp
 _HEADERS = tuple(f"cpu/{name}.h" for name in (
-    "simd", "winograd_tiles", "winograd", "to_rgb", "fourier", "minimal_filters"))
+    "simd", "winograd_tiles", "winograd", "to_rgb", "fourier", "tile_windows"))
 FILES = {"cpu": _SHARED, "cuda": _SHARED, "simd": (*_HEADERS, *(f"{op}.cpp" for op in _VECTOR_KERNELS))}
 LIBRARY = "native.so"
 _loaded = {}  # library -> ctypes.CDLL, or None where plain torch runs

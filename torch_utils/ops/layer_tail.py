@@ -26,7 +26,7 @@ def usable(x, *others) -> bool:
         return False
     tensors = [x, *(other for other in others if other is not None)]
     return all(type(t) in (torch.Tensor, torch.nn.Parameter) and t.device == x.device and t.dtype in KINDS
-               for t in tensors) and build.library("simd") is not None
+               for t in tensors) and build.built("simd") is not None
 
 
 def taps_of(f, dtype):

@@ -29,7 +29,7 @@ def thin_product_reference(x, w):
 def usable(x, w) -> bool:
     """Return whether the vector kernel runs for these."""
     return (w.shape[1] <= MOST_PLANES and x.dtype != torch.float64 and layer_tail.usable(x, w)
-            and x.shape[1] % build.library("simd").v2s_simd_lanes() == 0)
+            and x.shape[1] % build.built("simd").v2s_simd_lanes() == 0)
 
 
 class _Product(torch.autograd.Function):

@@ -18,7 +18,7 @@ def usable(fine, coarse, size, stride, groups) -> bool:
         return False
     if torch.compiler.is_compiling() or count_tiles(coarse) < FEWEST_TILES or coarse.shape[1] % ROWS:
         return False
-    library = build.library("simd")
+    library = build.built("simd")
     return library is not None and fine.shape[1] % library.v2s_simd_lanes() == 0
 
 

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 
-#include "minimal_filters.h"
+#include "tile_windows.h"
 
 struct BatchedConvCall {
     const void* input;    // [batch, in_y, in_x, in_channels] of kind
@@ -92,12 +92,12 @@ template <class F, class Number> class Work {
         for (int y = 0; y < 3; y++)
             for (int x = 0; x < 3; x++) {
                 Vec w = load(c.weight + (int64_t(y * 3 + x) * c.in_channels + in) * c.out_channels + out);
-                for (int p = 0; p < P; p++) half[p][x] += F::weight(p, y) * w;
+                for (int p = 0; p < P; p++) half[p][x] += tap<F>(p, y) * w;
             }
         for (int p = 0; p < P; p++)
             for (int q = 0; q < P; q++)
-                to[p * P + q] = F::weight(q, 0) * half[p][0] + F::weight(q, 1) * half[p][1] +
-                                F::weight(q, 2) * half[p][2];
+                to[p * P + q] = tap<F>(q, 0) * half[p][0] + tap<F>(q, 1) * half[p][1] +
+                                tap<F>(q, 2) * half[p][2];
     }
 
     void enter(int64_t tile, float* to, int64_t place) const {
@@ -106,7 +106,7 @@ template <class F, class Number> class Work {
         const Number* picture = static_cast<const Number*>(c.input) + sample * c.in_y * c.in_x * c.in_channels;
         for (int channel = 0; channel < c.in_channels; channel += kLanes) {
             Vec out[P * P];
-            window_both_ways<W, P>(picture + channel, c.in_y, c.in_x, c.in_channels, top, left, F::window, out);
+            window_both_ways<W, P>(picture + channel, c.in_y, c.in_x, c.in_channels, top, left, F::in, out);
             for (int p = 0; p < P * P; p++) {
                 if (Short)
                     store(reinterpret_cast<BFloat16*>(to + p * place) + channel, out[p]);
@@ -123,14 +123,14 @@ template <class F, class Number> class Work {
         for (int x = 0; x < P; x++) {
             Vec in[P];
             for (int k = 0; k < P; k++) in[k] = load(from + (k * P + x) * product);
-            F::outputs(in, y);
+            F::out(in, y);
             for (int k = 0; k < O; k++) half[k][x] = y[k];
         }
         int bottom = std::min(O, c.out_y - top), right = std::min(O, c.out_x - left);
         int64_t at = (sample * c.out_y + top) * c.out_x + left;
         Number* to = static_cast<Number*>(c.output) + at * c.out_channels + channel;
         for (int i = 0; i < bottom; i++) {
-            F::outputs(half[i], y);
+            F::out(half[i], y);
             for (int j = 0; j < right; j++) store(to + (int64_t(i) * c.out_x + j) * c.out_channels, y[j]);
         }
     }
@@ -149,9 +149,9 @@ template <class F, class Number> void run(const BatchedConvCall& c) {
 }
 
 template <class Number> void run(const BatchedConvCall& c) {
-    if (c.form == kSame) run<Same, Number>(c);
-    if (c.form == kDown) run<Down, Number>(c);
-    if (c.form == kUp) run<Up, Number>(c);
+    if (c.form == kSame) run<Same4, Number>(c);
+    if (c.form == kDown) run<Down4, Number>(c);
+    if (c.form == kUp) run<Up4, Number>(c);
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 
-#include "minimal_filters.h"
+#include "tile_windows.h"
 
 struct WeightGradientCall {
     const void* fine;    // [batch, fine_y, fine_x, fine_channels] of kind: what the weights are laid over
@@ -67,7 +67,7 @@ template <class F, class Number> class Work {
             for (int t = 0; t < count; t += Short ? 2 : 1) {
                 int64_t step = Short ? t / 2 : t;
                 enter<W>(at + t, t + 1 < count, c.fine, c.fine_y, c.fine_x, c.fine_channels, F::kStep, c.pad_y,
-                         c.pad_x, F::window, fine + step * c.fine_channels, fine_place);
+                         c.pad_x, F::in, fine + step * c.fine_channels, fine_place);
                 enter<kTile>(at + t, t + 1 < count, c.coarse, c.coarse_y, c.coarse_x, c.coarse_channels, kTile, 0, 0,
                              F::spread, coarse + step * c.coarse_channels, coarse_place);
             }
@@ -86,12 +86,12 @@ template <class F, class Number> class Work {
                     Vec sum = {};
                     const float* from = c.sums + (y * P + x) * size + channel * c.fine_channels + i;
                     for (int part = 0; part < c.parts; part++) sum += load(from + int64_t(part) * P * P * size);
-                    for (int k = 0; k < 3; k++) half[y][k] += F::weight(x, k) * sum;
+                    for (int k = 0; k < 3; k++) half[y][k] += tap<F>(x, k) * sum;
                 }
             for (int j = 0; j < 3; j++)
                 for (int k = 0; k < 3; k++) {
                     Vec sum = {};
-                    for (int y = 0; y < P; y++) sum += F::weight(y, j) * half[y][k];
+                    for (int y = 0; y < P; y++) sum += tap<F>(y, j) * half[y][k];
                     store(c.output + ((channel * 3 + j) * 3 + k) * c.fine_channels + i, sum);
                 }
         }
@@ -158,9 +158,9 @@ size_t v2s_sizeof_weight_gradient() { return sizeof(WeightGradientCall); }
 
 const char* v2s_weight_gradient(const WeightGradientCall* call, void*) {
     if (call->kind == kBFloat16)
-        call->stride == 1 ? run<Same, BFloat16>(*call) : run<Down, BFloat16>(*call);
+        call->stride == 1 ? run<Same4, BFloat16>(*call) : run<Down4, BFloat16>(*call);
     else
-        call->stride == 1 ? run<Same, float>(*call) : run<Down, float>(*call);
+        call->stride == 1 ? run<Same4, float>(*call) : run<Down4, float>(*call);
     return nullptr;
 }
 }

@@ -1,6 +1,7 @@
 // Tiles for winograd.cpp: how products of transformed inputs and weights make outputs, in one dimension.
 //
-// A map from kWindow inputs to kOutputs outputs is written out(in(inputs) * weight(taps)), with kProducts products. The
+// A map from kWindow inputs to kOutputs outputs is written out(in(inputs) * weight(taps)), with kProducts products; spread
+// is the adjoint of out, for the gradient of the weights. The
 // numbers follow from interpolation at the points named (Toom and Cook); more products a tile save more of them and
 // round more. A tile begins kStep inputs behind its neighbour. Cell: the number type of the products' factors.
 #pragma once
@@ -33,7 +34,17 @@ template <class Factor> struct Same4Of {  // y[i] = sum w[k] x[i + k]
         y[2] = 0.5f * sum + 2.0f * sum2;
         y[3] = (kRoot / 4) * odd + (2 * kRoot) * odd2 + m[5];
     }
-    static double weight(int row, int tap) {
+    V2S_INLINE static void spread(const Vec* x, Vec* y) {
+        Vec even = x[0] + 0.5f * x[2], odd = (kRoot / 2) * (x[1] + 0.5f * x[3]);
+        Vec even2 = x[0] + 2.0f * x[2], odd2 = kRoot * (x[1] + 2.0f * x[3]);
+        y[0] = x[0];
+        y[1] = even + odd;
+        y[2] = even - odd;
+        y[3] = even2 + odd2;
+        y[4] = even2 - odd2;
+        y[5] = x[3];
+    }
+    static constexpr double weight(int row, int tap) {
         constexpr double r = 1.41421356237309505;
         constexpr double g[6][3] = {{1, 0, 0},
                                     {-2. / 3, -r / 3, -1. / 3},
@@ -63,7 +74,7 @@ struct Same2 {
         y[0] = m[0] + m[1] + m[2];
         y[1] = m[1] - m[2] + m[3];
     }
-    static double weight(int row, int tap) {
+    static constexpr double weight(int row, int tap) {
         constexpr double g[4][3] = {{-1, 0, 0}, {.5, .5, .5}, {.5, -.5, .5}, {0, 0, 1}};
         return g[row][tap];
     }
@@ -97,7 +108,7 @@ struct Same6 {
         y[4] = sum + 16.0f * sum2 + 0.0625f * sum3;
         y[5] = odd + 32.0f * odd2 + 0.03125f * odd3 + m[7];
     }
-    static double weight(int row, int tap) {
+    static constexpr double weight(int row, int tap) {
         constexpr double g[8][3] = {{-1, 0, 0},
                                     {-2. / 9, -2. / 9, -2. / 9},
                                     {-2. / 9, 2. / 9, -2. / 9},
@@ -128,7 +139,7 @@ V2S_INLINE inline void two_out(const Vec* m, Vec* y) {
 }
 
 // Of the taps (first, last) of three in some order, then the one in the middle.
-inline double two_weight(int row, int tap, int first) {
+constexpr double two_weight(int row, int tap, int first) {
     constexpr double g[5][2] = {{.5, 0}, {-.5, -.5}, {-1. / 6, 1. / 6}, {1. / 6, 1. / 3}, {0, 1}};
     return row >= 5 ? tap == 1 : tap == 1 ? 0 : g[row][tap != first];
 }
@@ -146,7 +157,7 @@ struct Up4 {  // y[2 i] = w[2] x[i] + w[0] x[i + 1], y[2 i + 1] = w[1] x[i + 1]
         two_out(m, even);
         for (int i = 0; i < 4; i++) y[2 * i] = even[i], y[2 * i + 1] = m[5 + i];
     }
-    static double weight(int row, int tap) { return two_weight(row, tap, 2); }
+    static constexpr double weight(int row, int tap) { return two_weight(row, tap, 2); }
 };
 
 struct Up2 {  // Up4 with two outputs of two taps, at 0, 1 and infinity, for pictures of few tiles
@@ -166,7 +177,7 @@ struct Up2 {  // Up4 with two outputs of two taps, at 0, 1 and infinity, for pic
         y[2] = m[1] + m[2];
         y[3] = m[4];
     }
-    static double weight(int row, int tap) {
+    static constexpr double weight(int row, int tap) {
         constexpr double g[3][2] = {{-1, 0}, {1, 1}, {0, 1}};
         return row >= 3 ? tap == 1 : tap == 1 ? 0 : g[row][tap != 2];
     }
@@ -184,7 +195,16 @@ struct Down4 {  // y[i] = sum w[k] x[2 i + k]
         two_out(m, y);
         for (int i = 0; i < 4; i++) y[i] = y[i] + m[5 + i];
     }
-    static double weight(int row, int tap) { return two_weight(row, tap, 0); }
+    V2S_INLINE static void spread(const Vec* x, Vec* y) {
+        Vec even = x[0] + x[2], odd = x[1] + x[3];
+        y[0] = x[0];
+        y[1] = even + odd;
+        y[2] = even - odd;
+        y[3] = (x[0] + 4.0f * x[2]) + (2.0f * x[1] + 8.0f * x[3]);
+        y[4] = x[3];
+        for (int i = 0; i < 4; i++) y[5 + i] = x[i];
+    }
+    static constexpr double weight(int row, int tap) { return two_weight(row, tap, 0); }
 };
 
 struct Up3Half {  // Up4 with three outputs of two taps, at 0, 1, -1 and infinity, whose numbers do not grow
@@ -205,7 +225,7 @@ struct Up3Half {  // Up4 with three outputs of two taps, at 0, 1, -1 and infinit
         y[4] = sum + m[3];
         for (int i = 0; i < 3; i++) y[2 * i + 1] = m[4 + i];
     }
-    static double weight(int row, int tap) {
+    static constexpr double weight(int row, int tap) {
         constexpr double g[4][2] = {{-1, 0}, {.5, .5}, {.5, -.5}, {0, 1}};
         return row >= 4 ? tap == 1 : tap == 1 ? 0 : g[row][tap != 2];
     }
