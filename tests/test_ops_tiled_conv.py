@@ -48,7 +48,7 @@ def prepared(w, form, **wishes):
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(FORMS), st.integers(1, 3), st.sampled_from([16, 32, 48]), st.sampled_from([16, 32, 80]),
-       st.integers(3, 40), st.integers(3, 40), st.booleans(), st.sampled_from([None, 1000, 8]), st.integers(1, 3))
+       st.integers(3, 40), st.integers(3, 40), st.booleans(), st.sampled_from([None, 1000, 8, 64]), st.integers(1, 3))
 def test_equal_to_the_library(form, n, num_in, num_out, height, width, filtered, side, threads):
     x, w = random(n, num_in, height, width), kernel(form, num_in, num_out)
     taps = TAPS if form == "up" and filtered else None
@@ -64,7 +64,7 @@ def test_equal_to_the_library(form, n, num_in, num_out, height, width, filtered,
     assert (came.double() - wanted).square().mean().sqrt() < 1e-5
 
 
-@pytest.mark.parametrize("side", [None, 1000, 8])
+@pytest.mark.parametrize("side", [None, 1000, 8, 64])
 @pytest.mark.parametrize("form", FORMS)
 def test_what_surrounds_the_convolution(form, side):
     n, num_in, num_out = 2, 32, 48

@@ -14,7 +14,7 @@ from torch_utils.ops.native import KINDS, pointer
 
 FORMS = ("same", "up", "down")
 _KERNELS = {name: number for number, name in enumerate(  # enum Form
-    ("same4", "same6", "up4", "down4", "same bf16", "up bf16", "same2", "up2"))}
+    ("same4", "same6", "up4", "down4", "same bf16", "up bf16", "same2", "up2", "up3"))}
 
 
 class TiledWeight(NamedTuple):
@@ -73,8 +73,10 @@ def weight_for(w, form, *, adjoint=False, side=None, bf16=False):
 def _kernel_of(form, side, bf16):
     if bf16 and form != "down":
         return _KERNELS[f"{form} bf16"]
+    if form == "up" and side and side <= 128:  # few tiles: those beyond the edge count, and so do the weights
+        return _KERNELS["up2" if side <= 32 else "up3"]
     if form != "same":
-        return _KERNELS["up2" if form == "up" and side and side <= 32 else f"{form}4"]
+        return _KERNELS[f"{form}4"]
     if side and side <= 8:
         return _KERNELS["same2"]
     wasted = 1 if side is None else -(-side // 6) * 6 / side  # tiles of 6 reach beyond the edge

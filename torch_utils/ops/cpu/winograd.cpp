@@ -7,19 +7,36 @@ namespace {
 
 using namespace v2s;
 
+constexpr int64_t kHeavy = 24 << 20;  // bytes of weights that threads had better share out than all read
+
+// Of `rows` rows in bands, each but the first with one more above it: where band number `band` begins.
+int begin_of(int band, int bands, int rows) {
+    return band == 0 ? 0 : band == bands ? rows : (rows + bands - 1) * band / bands - (band - 1);
+}
+
 template <class F, class Number> void convolve(const WinogradCall& c) {
-    constexpr int kPanel = 2 * kLanes, kBand = 16;  // outputs of a product of registers; rows that make a band worth it
+    constexpr int kPanel = 2 * kLanes;  // outputs of a product of registers
     int rows = c.batch * count_tiles<F>(c.taps, c.out_y), panels = (c.out_channels + kPanel - 1) / kPanel;
-    bool in_bands = rows >= kBand * c.threads || panels < c.threads;
-    int jobs = std::min(c.threads, in_bands ? rows : panels);
+    int64_t weights = int64_t(F::kProducts) * F::kProducts * c.in_channels * c.out_channels * sizeof(typename F::Cell);
+    bool by_channels = panels >= c.threads && (weights >= kHeavy || rows < 2 * c.threads);
+    int jobs = std::min(c.threads, by_channels ? panels : rows);
     Pool::here().run(jobs, c.threads, [&](int64_t number) {
         int job = int(number);
-        int first = in_bands ? rows * job / jobs : 0, last = in_bands ? rows * (job + 1) / jobs : rows;
-        int from = in_bands ? 0 : panels * job / jobs * kPanel;
-        int to = in_bands ? c.out_channels : std::min(panels * (job + 1) / jobs * kPanel, c.out_channels);
-        Work<F, Number> work(c, from, to);
-        if (c.taps) work.begin(first);
-        work.run(first, last);
+        if (by_channels) {
+            int to = std::min(panels * (job + 1) / jobs * kPanel, c.out_channels);
+            Work<F, Number> work(c, panels * job / jobs * kPanel, to);
+            if (c.taps) work.begin(0);
+            work.run(0, rows);
+        } else if (c.taps) {
+            int first = begin_of(job, jobs, rows);
+            Work<F, Number> work(c, 0, c.out_channels);
+            work.begin(first);
+            work.run(first, begin_of(job + 1, jobs, rows));
+        } else {
+            Work<F, Number> work(c, 0, c.out_channels);
+            int64_t tiles = int64_t(rows) * work.across();
+            work.run_tiles(int(tiles * job / jobs), int(tiles * (job + 1) / jobs));
+        }
         fence();
     });
 }

@@ -115,19 +115,24 @@ template <class F, class Number> class Work {
         strip_ = int(std::clamp<int64_t>(weights >> 17, kRows, 128)) / kRows * kRows;  // each strip reads all weights
     }
 
+    int across() const { return across_; }
+
     // Before run, where a low-pass follows: fetches what the tiles of row `first` need of those above.
     void begin(int first) {
         int64_t line = int64_t(across_) * O * channels_;
         rows_above_ = scratch(2, 3 * line + int64_t(channels_) * 3 * O);
         columns_before_ = rows_above_ + 3 * line;
         if (first % down_ > 0)
-            strips(first - 1, first, [this](int row, int column, int channel, Vec* y) {
+            strips((first - 1) * across_, first * across_, [this](int row, int column, int channel, Vec* y) {
                 filter_rows(row, column, channel, y);
             });
     }
 
     // Tile rows first .. last - 1, with a low-pass those behind the last ones.
-    void run(int first, int last) {
+    void run(int first, int last) { run_tiles(first * across_, last * across_); }
+
+    // The same by tiles, in the middle of a row too where no low-pass follows.
+    void run_tiles(int first, int last) {
         strips(first, last, [this](int row, int column, int channel, Vec* y) {
             int shift = 0;
             if (F::kUp && c.taps) {
@@ -147,9 +152,8 @@ template <class F, class Number> class Work {
     template <class Put> void strips(int first, int last, const Put& put) {
         tiles_ = reinterpret_cast<Cell*>(scratch(0, int64_t(P) * P * strip_ * in_row_));
         products_ = scratch(1, int64_t(P) * P * strip_ * out_row_);
-        int end = last * across_;
-        for (int at = first * across_; at < end; at += strip_) {
-            int count = std::min(strip_, end - at);
+        for (int at = first; at < last; at += strip_) {
+            int count = std::min(strip_, last - at);
             for (int t = 0; t < count; t++) enter((at + t) / across_, (at + t) % across_, t);
             multiply_all(count);
             for (int t = 0; t < count; t++)

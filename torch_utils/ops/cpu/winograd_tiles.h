@@ -207,8 +207,8 @@ struct Down4 {  // y[i] = sum w[k] x[2 i + k]
     static constexpr double weight(int row, int tap) { return two_weight(row, tap, 0); }
 };
 
-struct Up3Half {  // Up4 with three outputs of two taps, at 0, 1, -1 and infinity, whose numbers do not grow
-    using Cell = BFloat16;
+template <class Factor> struct Up3Of {  // Up4 with three outputs of two taps, at 0, 1, -1 and infinity, whose numbers do not grow
+    using Cell = Factor;
     static constexpr bool kUp = true;
     static constexpr int kWindow = 4, kProducts = 7, kOutputs = 6, kStep = 3;
     V2S_INLINE static void in(const Vec* x, Vec* y) {
@@ -231,7 +231,10 @@ struct Up3Half {  // Up4 with three outputs of two taps, at 0, 1, -1 and infinit
     }
 };
 
-enum Form { kSame4, kSame6, kUp4, kDown4, kSame4Half, kUp3Half, kSame2, kUp2 };
+using Up3 = Up3Of<float>;
+using Up3Half = Up3Of<BFloat16>;
+
+enum Form { kSame4, kSame6, kUp4, kDown4, kSame4Half, kUp3Half, kSame2, kUp2, kUp3 };
 
 // Calls what(an algorithm) for a number of Form.
 template <class What> void with(int form, const What& what) {
@@ -243,6 +246,7 @@ template <class What> void with(int form, const What& what) {
     if (form == kUp3Half) what(Up3Half());
     if (form == kSame2) what(Same2());
     if (form == kUp2) what(Up2());
+    if (form == kUp3) what(Up3());
 }
 
 }  // namespace v2s
