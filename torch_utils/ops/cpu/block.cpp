@@ -57,7 +57,9 @@ template <class Number> bool draw(const BlockCall& c) {
         if (c.same.form == kSame4Half) return draw<A, Same4Half, Number>(c), true;
         return false;
     };
-    return c.up.form == kUp4 ? choose(Up4()) : c.up.form == kUp3Half ? choose(Up3Half()) : false;
+    if (c.up.form == kUp4) return choose(Up4());
+    if (c.up.form == kUp3) return choose(Up3());
+    return c.up.form == kUp3Half && choose(Up3Half());
 }
 
 }  // namespace
