@@ -26,11 +26,21 @@ class Wishes:
     sweep: bool = False
 
 
-def interleaved(contestants, rounds):
-    """Returns name -> seconds of every round; contestants take turns (A B A B), after one unmeasured round."""
+PAUSE_S = 0.1  # the threads of a library that has ended its work spin for some milliseconds more
+
+
+def interleaved(contestants, rounds, *, settle=False):
+    """Returns name -> seconds of every round; contestants take turns (A B A B), after one unmeasured round.
+
+    settle: for contestants that share a process and take milliseconds: each turn begins with a pause and an
+    unmeasured run, so that nobody pays for the threads and the caches that the one before has left.
+    """
     seconds = {name: [] for name in contestants}
     for turn in range(rounds + 1):
         for name, run in contestants.items():
+            if settle:
+                time.sleep(PAUSE_S)
+                run()
             begin = time.perf_counter()
             run()
             if turn:

@@ -35,7 +35,7 @@ def suite_audio(rounds, wishes=None):
                 ours()
 
         return interleaved({"ours": ours, "plain torch": plain, "librosa": lambda: [_by_librosa(w) for w in batch]},
-                           repeats)
+                           repeats, settle=True)
 
     def result(work, seconds, target, **more):
         return row(work, seconds, "ours", "librosa", target, kernels=fused,
