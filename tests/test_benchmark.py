@@ -133,7 +133,7 @@ def test_the_door(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("options", "message"), [
     (["--suite=speed"], '"speed" is not known; allowed: start, infer'),
     (["--suite=infer", "--against=tpu"], '"tpu" is not known; allowed: ref, onnxruntime'),
-    (["--suite=infer", "--against=openvino,ref"], "--against openvino needs openvino, not installed here: pip install"),
+    (["--suite=infer", "--against=openvino,ref"], "--against openvino needs openvino.*, not installed here: pip"),
     (["--suite=ops", "--against=compile"], "--against compile is an opponent of infer, and --suite is ops"),
     (["--suite=ops", "--out=table.md"], '--out "table.md": give a file whose name ends in .json'),
     (["--suite=ops", "--out={}/file/x.json"], "File exists|Not a directory"),
