@@ -1,5 +1,7 @@
 """The vector kernels' convolutions are the convolutions: every form, number type, shape and what follows them."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -110,6 +112,15 @@ def test_to_rgb(n, channels, planes, height, width, enlarges, half, clamp):
     came = to_rgb(x, weight, bias, smaller, taps, clamp)
     assert came.is_contiguous()
     torch.testing.assert_close(came, wanted, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("side", [None, 8])
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_not_a_number_stays_so(form, side):
+    x, w = torch.full([1, 16, 12, 12], math.nan), kernel(form, 16, 16)
+    size = reference(x, w, form).shape[2:]
+    assert convolve(x, prepared(w, form, side=side), size, slope=0.2, clamp=1.0).isnan().all()
+    assert to_rgb(x, torch.ones(1, 3, 16), torch.zeros(3), clamp=1.0).isnan().all()
 
 
 def test_adjoints():

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import warnings
 
 import pytest
 import torch
@@ -342,3 +343,17 @@ def test_a_thin_product_is_its_definition_to_third_order(n, channels, planes, h,
         results.append(on_threads(threads, differentiate))
     for one, two in zip(*results, strict=True):
         assert_near(one, two, dtype)
+
+
+def test_a_trace_sees_plain_operators():
+    """A vector kernel would leave nothing in it but the result for the pictures that it was traced with."""
+    w, bias = random(32, 32, 3, 3, dtype=torch.float32) / 17, random(32, dtype=torch.float32)
+
+    def layer(x):
+        return fused_layer(convolution.conv2d(x, w, padding=1), FILTERS["1331"], padding=(2, 1, 2, 1), bias=bias)
+
+    one, two = (pictures(4, 32, 16, 16, seed=seed, dtype=torch.float32) for seed in (1, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what a trace does not see, and that it is going out of use
+        traced = torch.jit.trace(layer, one)
+    torch.testing.assert_close(traced(two), layer(two), rtol=0, atol=1e-4)

@@ -36,7 +36,8 @@ EXTRAS = {  # extra -> ({distribution: import name}, what does not work without 
     "web": ({"flask": "flask"}, "the browser page"),
     "face": ({"opencv-python-headless": "cv2"}, "finding faces in photographs"),
 }
-OPS_MACHINERY = ("build", "native", "tiled_conv", "toolchain")  # files beside the operators that are none
+# Files beside the operators that are none.
+OPS_MACHINERY = ("batched_conv", "build", "layer_tail", "native", "tiled_conv", "toolchain", "weight_gradient")
 LEAST_TORCH = (2, 11)
 
 

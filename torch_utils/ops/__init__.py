@@ -17,3 +17,8 @@ def autocast_off(x: torch.Tensor):
     if device_type in _WITH_AUTOCAST and torch.is_autocast_enabled(device_type):
         return torch.autocast(device_type, enabled=False)
     return contextlib.nullcontext()
+
+
+def is_traced() -> bool:
+    """Return whether torch compiles, exports or traces what runs now, and has to see its own operators."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()

@@ -2,7 +2,7 @@
 
 import torch
 
-from torch_utils.ops import build, native
+from torch_utils.ops import build, is_traced, native
 
 KINDS = (torch.bfloat16, torch.float32)
 FORMS = {"same": 0, "down": 1, "up": 2}  # enum Form
@@ -18,7 +18,7 @@ def form_of(x, w, shape):
     """
     if x.device.type != "cpu" or x.dtype not in KINDS or w.dtype != x.dtype or x.ndim != 4 or w.shape[2:] != (3, 3):
         return None
-    if torch.compiler.is_compiling() or type(x) is not torch.Tensor or shape.groups != 1:
+    if is_traced() or type(x) is not torch.Tensor or shape.groups != 1:
         return None
     if shape.stride == (1, 1):
         form = "same" if shape.padding == (1, 1) and not any(shape.rest) else None

@@ -9,7 +9,7 @@ import functools
 
 import torch
 
-from torch_utils.ops import build, native
+from torch_utils.ops import build, is_traced, native
 
 KINDS = {torch.bfloat16: torch.float32, torch.float32: torch.float32, torch.float64: torch.float64}  # -> small tensors
 MOST_TAPS, FEWEST_CHANNELS = 16, 8
@@ -20,7 +20,7 @@ STRAIGHT = {"linear": lambda alpha: 1.0, "relu": lambda alpha: 0.0, "lrelu": lam
 
 def usable(x, *others) -> bool:
     """Return whether the vector kernels are to run on pictures x [N, C, H, W] beside the small tensors others."""
-    if torch.compiler.is_compiling() or x.device.type != "cpu" or x.dtype not in KINDS or x.ndim != 4:
+    if is_traced() or x.device.type != "cpu" or x.dtype not in KINDS or x.ndim != 4:
         return False
     if x.shape[1] < FEWEST_CHANNELS or not x.is_contiguous(memory_format=torch.channels_last):
         return False

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from torch_utils.ops import build
+from torch_utils.ops import build, is_traced
 
 KINDS = {torch.float16: 0, torch.bfloat16: 1, torch.float32: 2, torch.float64: 3}  # enum Kind
 MOST_ELEMENTS = 2**31 - 1
@@ -70,7 +70,7 @@ def usable(x, *others) -> bool:
 
     Not while torch compiles or exports (it fuses plain torch itself), not for other number types or tensor classes.
     """
-    if torch.compiler.is_compiling() or x.dtype not in KINDS or build.library(x.device.type) is None:
+    if is_traced() or x.dtype not in KINDS or build.library(x.device.type) is None:
         return False
     tensors = [x, *(other for other in others if other is not None)]
     return all(type(t) in (torch.Tensor, torch.nn.Parameter) and t.device == x.device and t.dtype in KINDS

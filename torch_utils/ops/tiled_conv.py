@@ -65,8 +65,7 @@ def weight_for(w, form, *, adjoint=False, side=None, bf16=False):
     values = torch.empty(library.v2s_winograd_bytes(kernel) * num_out * num_in, dtype=torch.uint8)
     strides = (9, 9 * num_out) if adjoint else (9 * num_in, 9)
     flip = adjoint and form == "same"  # the others keep their taps: strided and transposed convolution share a weight
-    library.v2s_winograd_weight(pointer(w), *strides, flip, num_out, num_in, kernel,
-                                pointer(values))
+    library.v2s_winograd_weight(pointer(w), *strides, flip, num_out, num_in, kernel, pointer(values))
     return TiledWeight(values, form, kernel, num_out, num_in)
 
 
@@ -95,7 +94,7 @@ def convolve(x, weight, size, *, padding=0, taps=None, in_scale=None, out_scale=
     x = x.contiguous(memory_format=torch.channels_last)
     after = After(taps, in_scale, out_scale, bias, noise, slope, clamp)
     y = torch.empty(len(x), *size, weight.num_out, dtype=x.dtype).permute(0, 3, 1, 2)
-    call, _held = _call(x, x.shape, weight, size, padding, after, y)
+    call, _held = _call(x, x.shape, x.dtype, weight, size, padding, after, y)
     if y.numel():
         _library().v2s_winograd(ctypes.byref(call), None)
     return y
@@ -113,9 +112,8 @@ class After(NamedTuple):
     clamp: float | None = None
 
 
-def _call(x, shape, weight, size, padding, after, y):
-    """Returns a WinogradCall for x of a shape (None: it is not in memory) and the tensors that it points to."""
-    dtype = next(each.dtype for each in (x, y) if each is not None)
+def _call(x, shape, dtype, weight, size, padding, after, y):
+    """Returns a WinogradCall and the tensors that it points to; x and y are None where they are not in memory."""
     if dtype not in (torch.float32, torch.bfloat16) or shape[1] != weight.num_in:
         raise ValueError(f"pictures {list(shape)} {dtype} for a convolution of {weight.num_in} channels; allowed: "
                          "float32 or bfloat16 with as many channels")
@@ -140,12 +138,10 @@ def draw_block(x, up, same, rgb, *, keep):
     size = tuple(2 * side for side in x.shape[2:])
     y = torch.empty(len(x), *size, same[0].num_out, dtype=x.dtype).permute(0, 3, 1, 2) if keep else None
     shape = (len(x), up[0].num_out, *size)
-    first, held = _call(x, x.shape, up[0], size, 0, up[1], None)
-    second, held_too = _call(None, shape, same[0], size, 0, same[1], y if keep else x.new_empty(0))
-    if not keep:
-        second.output = None
+    first, _held = _call(x, x.shape, x.dtype, up[0], size, 0, up[1], None)
+    second, _held_too = _call(None, shape, x.dtype, same[0], size, 0, same[1], y)
     picture = torch.empty(len(x), rgb[0].shape[1], *size)
-    third, more = _rgb_call(None, (len(x), same[0].num_out, *size), x.dtype, *rgb, picture)
+    third, _more = _rgb_call(None, (len(x), same[0].num_out, *size), x.dtype, *rgb, picture)
     problem = _library().v2s_block(ctypes.byref(_BlockCall(first, second, third)), None)
     if problem is not None:
         raise ValueError(f"a block cannot be drawn line by line with {problem.decode()}; allowed: sides above 32")

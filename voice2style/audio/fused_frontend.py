@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from torch_utils.ops import build
+from torch_utils.ops import build, is_traced
 from torch_utils.ops.native import pointer
 from voice2style.audio import filterbank
 
@@ -35,7 +35,7 @@ def usable(settings, wave: Tensor) -> bool:
     """
     return (type(wave) is Tensor and wave.dtype != torch.float64 and wave.device.type == "cpu" and wave.numel() > 0
             and not (wave.requires_grad and torch.is_grad_enabled())
-            and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+            and not is_traced()
             and forward_ad.unpack_dual(wave).tangent is None and _has_memory(wave) and supports(settings)
             and _library() is not None)
 

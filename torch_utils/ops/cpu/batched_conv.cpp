@@ -21,7 +21,6 @@ namespace {
 using namespace v2s;
 
 enum Form { kSame, kDown, kUp };
-enum Kind { kBFloat16 = 1, kFloat32 = 2 };  // as in launch.h
 constexpr int kRows = 8;                    // tiles of a product in registers
 constexpr int kPanel = 2 * kLanes;          // outputs of it
 constexpr int kPad = 16;                    // floats between places, lest they meet in the same cache sets

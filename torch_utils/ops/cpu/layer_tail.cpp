@@ -37,7 +37,6 @@ template <> struct Lanes<double> {
     static void put(double* to, V v) { memcpy(to, &v, sizeof v); }
 };
 
-enum Kind { kBFloat16 = 1, kFloat32 = 2, kFloat64 = 3 };  // as in launch.h
 constexpr int kBlock = 64;                               // channels of a job
 constexpr int kMostTaps = 16;
 
@@ -94,7 +93,7 @@ template <class Number, bool Whole> class Job {
     Job(const LayerTailCall& call, const Axis* down, const Axis* across, int64_t job)
         : c(call), down_(down), across_(across), stride_(call.channels), from_(int(job % blocks(call)) * kBlock),
           sample_(int(job / blocks(call) / call.strips)), strip_(int(job / blocks(call) % call.strips)),
-          channels_(std::min(kBlock, call.channels - from_)), 
+          channels_(std::min(kBlock, call.channels - from_)),
           wide_((channels_ + L::kCount - 1) / L::kCount * L::kCount) {
         if (c.strength) strength_ = *static_cast<const Real*>(c.strength);
         if (c.d_strength) d_strength_ = *static_cast<const Real*>(c.d_strength);
@@ -203,7 +202,6 @@ template <class Number, bool Whole> class Job {
     }
 
   private:
-
     struct Small {  // what belongs to a vector of channels
         V scale, next, bias;
         Small(const Job& job, int channel)

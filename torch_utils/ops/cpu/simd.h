@@ -32,6 +32,8 @@ typedef float Vec __attribute__((vector_size(kLanes * 4)));
 typedef uint32_t Bits __attribute__((vector_size(kLanes * 4)));
 typedef uint16_t Half __attribute__((vector_size(kLanes * 2)));
 
+enum Kind { kBFloat16 = 1, kFloat32 = 2, kFloat64 = 3 };  // of the numbers in a picture, as in launch.h
+
 struct BFloat16 {
     uint16_t bits;
 };

@@ -18,7 +18,6 @@ namespace {
 
 using namespace v2s;
 
-enum Kind { kBFloat16 = 1, kFloat32 = 2 };  // as in launch.h
 constexpr int kMostPlanes = 4;
 constexpr int kChunk = 32;  // pixels that stay in the first cache while the channels pass
 

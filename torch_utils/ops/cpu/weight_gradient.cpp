@@ -22,7 +22,6 @@ namespace {
 
 using namespace v2s;
 
-enum Kind { kBFloat16 = 1, kFloat32 = 2 };  // as in launch.h
 constexpr int kTiles = 64;                  // that are transformed before they are multiplied
 constexpr int kRows = 8;                    // coarse channels of a product in registers
 constexpr int kTile = 4;                    // coarse pixels along a side of a tile

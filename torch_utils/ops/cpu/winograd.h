@@ -13,7 +13,6 @@
 
 namespace v2s {
 
-enum Kind { kBFloat16 = 1, kFloat32 = 2 };  // as in launch.h
 constexpr int kRows = kLanes == 16 ? 8 : 4;  // tiles that one product of registers takes
 constexpr int64_t kBeyondCaches = 16 << 20;  // bytes of a picture that nobody finds in a cache again
 constexpr int kPad = 16;                     // floats between rows, lest they meet in the same cache sets
@@ -45,7 +44,7 @@ struct Tail {
     Vec operator()(Vec y, float noise) const {
         y = y * scale + (bias + noise);
         if (bends) y = y > 0 ? y : y * alpha;
-        if (clamps) y = smallest(largest(y, -clamp), clamp);
+        if (clamps) y = smallest(clamp, largest(-clamp, y));  // what is not a number stays so
         return y;
     }
 };
