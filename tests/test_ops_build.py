@@ -4,6 +4,7 @@ A shell script stands in for the compiler where only the bookkeeping is tested.
 """
 
 import ctypes
+import errno
 import os
 import signal
 import stat
@@ -192,6 +193,20 @@ def test_a_folder_that_cannot_be_written_is_said(compiler, tmp_path, monkeypatch
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "file"))
     with pytest.raises(CannotBuild, match="the folder .* cannot be used"):
         build.obtain("cpu")
+
+
+def test_a_full_disk_is_one_line_and_not_remembered(compiler, monkeypatch, capsys):
+    calls = compiler()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build.shutil, "copyfile", full)
+        assert build.library("simd") is None
+    said = capsys.readouterr().err.strip()
+    assert "failed: No space left on device; see" in said and said.count("\n") == 0 and calls() == 0
+    assert build.obtain("simd").exists()
 
 
 def without_programs(monkeypatch, tmp_path):

@@ -205,6 +205,8 @@ def _build(tools, ninja, folder):
                 os.replace(Path(work, LIBRARY), folder / LIBRARY)
                 num_bytes = (folder / LIBRARY).stat().st_size
         _remember(folder, {"ok": reason is None, "reason": reason, "num_bytes": num_bytes, "when": time.time()})
+    except OSError as error:  # of the disk, not of the sources: not remembered
+        reason = error.strerror or str(error)
     finally:
         took = format_time(time.monotonic() - start)
         failed = f"failed: {reason}; see {folder / 'build.log'}. Plain torch runs instead, slower."
