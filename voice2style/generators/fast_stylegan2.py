@@ -20,7 +20,7 @@ _FULL_PRECISION_UP_TO = 16  # pixels: smaller blocks are cheap, and errors made 
 _WHOLE_BATCH_BELOW = 1 << 20  # activations of a sample; larger blocks draw one picture at a time, in less memory
 _WEIGHTS_PER_ACTIVATION = 4  # modulating one weight costs about as much as scaling four activations
 _WINOGRAD_CHANNELS, _WINOGRAD_SIDE = 128, 32  # fewer channels or pixels: the direct convolution is faster
-_IN_LINES = 1 << 25  # activations of a layer: from there on its block is drawn line by line, in less memory
+_IN_LINES = 1 << 24  # activations of a layer: from there on its block is drawn line by line, in less memory
 _WORTH_A_BUILD = 5e9  # floating-point operations a picture; below, some seconds of a compiler do not come back
 _BF16_CHANNELS = 64  # fewer: a plain layer of the vector kernels is no faster in bfloat16, but less exact
 _TILED_SIDE = {False: 8, True: 16}  # of plain and up-sampling layers: from there on the vector kernels win
@@ -111,7 +111,7 @@ class _Block:
         self.size = block.conv1.weight.shape[0] * math.prod(block.conv1.shape)
         tiled = len(self.layers) == 2 and all(layer.tiled for layer in self.layers)
         tiled = tiled and self.torgb is not None and self.torgb.tiles and not self.resnet
-        self.in_lines = tiled and self.size >= _IN_LINES
+        self.in_lines = tiled and self.size >= (_IN_LINES if dtype == torch.float32 else _IN_LINES // 2)
 
     def __call__(self, x, img, rows, noises):
         x = self.const.expand(len(rows[0]), -1, -1, -1) if x is None else x

@@ -31,14 +31,14 @@ void multiply(const float* tiles, int64_t tile_row, const float* weights, float*
     Vec s[kRows][2] = {};
     for (int k = 0; k < count; k++, weights += kPanel) {
         Vec a = load(weights), b = load(weights + kLanes);
-        for (int r = 0; r < kRows; r++) {
+        V2S_UNROLL for (int r = 0; r < kRows; r++) {
             Vec x = all_bits(tiles + r * tile_row + k);
             s[r][0] = Short ? add_product(s[r][0], x, a) : s[r][0] + x * a;
             s[r][1] = Short ? add_product(s[r][1], x, b) : s[r][1] + x * b;
         }
     }
-    for (int r = 0; r < kRows; r++)
-        for (int p = 0; p < 2; p++) store(products + r * kPanel + p * kLanes, s[r][p]);
+    V2S_UNROLL for (int r = 0; r < kRows; r++)
+        V2S_UNROLL for (int p = 0; p < 2; p++) store(products + r * kPanel + p * kLanes, s[r][p]);
 }
 
 template <class F, class Number> class Work {

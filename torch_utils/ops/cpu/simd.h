@@ -17,6 +17,11 @@
 #endif
 
 #define V2S_INLINE __attribute__((always_inline))  // where vectors should stay in registers
+#ifdef __clang__
+#define V2S_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define V2S_UNROLL _Pragma("GCC unroll 16")  // so early that g++ keeps arrays of vectors in registers
+#endif
 
 namespace v2s {
 

@@ -34,20 +34,32 @@ template <size_t Bit = 1> inline Vec fold(Vec* v) {
         return v[0];
 }
 
-// sums [planes][width] of one line of pixels.
-template <class Number> void multiply_line(const ToRgbCall& c, const Number* from, const float* weight, float* sums) {
+// sums [Planes][width] of one line of pixels, for as many planes from `weight` on.
+template <int Planes, class Number>
+void multiply_planes(const ToRgbCall& c, const Number* from, const float* weight, float* sums) {
     for (int x = 0; x < c.x; x += kLanes) {
         int count = std::min(kLanes, c.x - x);
-        for (int plane = 0; plane < c.planes; plane++) {
-            Vec v[kLanes] = {};
+        Vec v[Planes][kLanes] = {};
+        for (int i = 0; i < count; i++, from += c.channels) {
+            Vec sum[Planes] = {};
             for (int channel = 0; channel < c.channels; channel += kLanes) {
-                Vec w = load(weight + plane * c.channels + channel);
-                for (int i = 0; i < count; i++) v[i] += load(from + int64_t(x + i) * c.channels + channel) * w;
+                Vec in = load(from + channel);
+                for (int p = 0; p < Planes; p++) sum[p] += in * load(weight + p * c.channels + channel);
             }
-            Vec line = fold(v);
-            memcpy(sums + plane * c.x + x, &line, count * sizeof(float));
+            for (int p = 0; p < Planes; p++) v[p][i] = sum[p];
+        }
+        for (int p = 0; p < Planes; p++) {
+            Vec line = fold(v[p]);
+            memcpy(sums + p * c.x + x, &line, count * sizeof(float));
         }
     }
+}
+
+// sums [planes][width] of one line of pixels.
+template <class Number> void multiply_line(const ToRgbCall& c, const Number* from, const float* weight, float* sums) {
+    int plane = 0;
+    for (; plane + 3 <= c.planes; plane += 3) multiply_planes<3>(c, from, weight + plane * c.channels, sums + plane * c.x);
+    for (; plane < c.planes; plane++) multiply_planes<1>(c, from, weight + plane * c.channels, sums + plane * c.x);
 }
 
 // Adds line y of a plane [y / 2, x / 2] enlarged; across: room for x / 2 + 2 numbers.

@@ -31,17 +31,17 @@ constexpr int kPad = 16;                    // floats between places, lest they 
 template <bool Short, int Panels>
 void multiply(const float* coarse, const float* fine, float* sums, int coarse_row, int fine_row, int count) {
     Vec s[kRows][Panels];
-    for (int r = 0; r < kRows; r++)
-        for (int p = 0; p < Panels; p++) s[r][p] = load(sums + int64_t(r) * fine_row + p * kLanes);
+    V2S_UNROLL for (int r = 0; r < kRows; r++)
+        V2S_UNROLL for (int p = 0; p < Panels; p++) s[r][p] = load(sums + int64_t(r) * fine_row + p * kLanes);
     for (int t = 0; t < count; t++, coarse += coarse_row, fine += fine_row) {
         Vec x[Panels];
-        for (int p = 0; p < Panels; p++) x[p] = load(fine + p * kLanes);
-        for (int r = 0; r < kRows; r++)
-            for (int p = 0; p < Panels; p++)
+        V2S_UNROLL for (int p = 0; p < Panels; p++) x[p] = load(fine + p * kLanes);
+        V2S_UNROLL for (int r = 0; r < kRows; r++)
+            V2S_UNROLL for (int p = 0; p < Panels; p++)
                 s[r][p] = Short ? add_product(s[r][p], all_bits(coarse + r), x[p]) : s[r][p] + coarse[r] * x[p];
     }
-    for (int r = 0; r < kRows; r++)
-        for (int p = 0; p < Panels; p++) store(sums + int64_t(r) * fine_row + p * kLanes, s[r][p]);
+    V2S_UNROLL for (int r = 0; r < kRows; r++)
+        V2S_UNROLL for (int p = 0; p < Panels; p++) store(sums + int64_t(r) * fine_row + p * kLanes, s[r][p]);
 }
 
 template <class F, class Number> class Work {

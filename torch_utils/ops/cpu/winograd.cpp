@@ -7,8 +7,6 @@ namespace {
 
 using namespace v2s;
 
-constexpr int64_t kHeavy = 24 << 20;  // bytes of weights that threads had better share out than all read
-
 // Of `rows` rows in bands, each but the first with one more above it: where band number `band` begins.
 int begin_of(int band, int bands, int rows) {
     return band == 0 ? 0 : band == bands ? rows : (rows + bands - 1) * band / bands - (band - 1);

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
 #include "winograd_tiles.h"
 
@@ -15,6 +16,8 @@ namespace v2s {
 
 constexpr int kRows = kLanes == 16 ? 8 : 4;  // tiles that one product of registers takes
 constexpr int64_t kBeyondCaches = 16 << 20;  // bytes of a picture that nobody finds in a cache again
+constexpr int64_t kHeavy = 24 << 20;         // bytes of weights that threads had better share out than all read
+constexpr int kMostTiles = 128;               // of a strip
 constexpr int kPad = 16;                     // floats between rows, lest they meet in the same cache sets
 
 struct WinogradCall {
@@ -64,6 +67,8 @@ inline Vec add_products(Vec sum, const BFloat16* tile, const BFloat16* weights) 
 #endif
 }
 
+template <int N> using Count = std::integral_constant<int, N>;
+
 template <class Cell> constexpr int kTogether = 4 / sizeof(Cell);
 
 // products [Rows tiles, Panels vectors of outputs] = tiles [Rows, count] by weights [Panels][count, kLanes].
@@ -71,14 +76,14 @@ template <int Rows, int Panels, class Cell>
 void multiply(const Cell* tiles, int64_t tile_stride, const Cell* weights, int64_t panel_stride, float* products,
               int64_t product_stride, int count) {
     Vec sums[Rows][Panels];
-    for (int r = 0; r < Rows; r++)
-        for (int p = 0; p < Panels; p++) sums[r][p] = Vec{};
+    V2S_UNROLL for (int r = 0; r < Rows; r++)
+        V2S_UNROLL for (int p = 0; p < Panels; p++) sums[r][p] = Vec{};
     for (int k = 0; k < count; k += kTogether<Cell>)
-        for (int r = 0; r < Rows; r++)
-            for (int p = 0; p < Panels; p++)
+        V2S_UNROLL for (int r = 0; r < Rows; r++)
+            V2S_UNROLL for (int p = 0; p < Panels; p++)
                 sums[r][p] = add_products(sums[r][p], tiles + r * tile_stride + k, weights + p * panel_stride + k * kLanes);
-    for (int r = 0; r < Rows; r++)
-        for (int p = 0; p < Panels; p++) store(products + r * product_stride + p * kLanes, sums[r][p]);
+    V2S_UNROLL for (int r = 0; r < Rows; r++)
+        V2S_UNROLL for (int p = 0; p < Panels; p++) store(products + r * product_stride + p * kLanes, sums[r][p]);
 }
 
 // Tiles along a side: with a low-pass behind them, which reaches one sample further, an input sample more.
@@ -109,9 +114,11 @@ template <class F, class Number> class Work {
     Work(const WinogradCall& call, int sample, int from, int to, Lines<const Number> input, Lines<Number> output)
         : c(call), sample_(sample), from_(from), channels_(to - from), across_(count_tiles<F>(c.taps, c.out_x)),
           down_(count_tiles<F>(c.taps, c.out_y)), in_row_(c.in_channels + kPad), out_row_(channels_ + kPad), input_(input),
-          output_(output), streams_(output.mask == -1 && c.out_y * output.line * sizeof(Number) >= kBeyondCaches) {
+          output_(output), streams_(output.mask == -1 && c.out_y * output.line * sizeof(Number) >= kBeyondCaches),
+          symmetric_(c.taps && c.taps[0] == c.taps[3] && c.taps[1] == c.taps[2]) {
         int64_t weights = int64_t(P) * P * c.in_channels * c.out_channels * sizeof(Cell);
-        strip_ = int(std::clamp<int64_t>(weights >> 17, kRows, 128)) / kRows * kRows;  // each strip reads all weights
+        int64_t tiles = weights >= kHeavy ? kMostTiles : weights >> 18;  // each strip reads all weights
+        strip_ = int(std::clamp<int64_t>(tiles, kRows, kMostTiles)) / kRows * kRows;
     }
 
     int across() const { return across_; }
@@ -164,10 +171,14 @@ template <class F, class Number> class Work {
         }
     }
 
-    // Takes the window of a tile, times the scale of each channel, through B in both directions.
     void enter(int row, int column, int t) {
-        int number = row / down_, top = row % down_ * F::kStep - c.padding, left = column * F::kStep - c.padding;
+        int top = row % down_ * F::kStep - c.padding, left = column * F::kStep - c.padding;
         bool inside = top >= 0 && left >= 0 && top + W <= c.in_y && left + W <= c.in_x;
+        inside ? enter<true>(row / down_, top, left, t) : enter<false>(row / down_, top, left, t);
+    }
+
+    // Takes the window of a tile, times the scale of each channel, through B in both directions.
+    template <bool Inside> void enter(int number, int top, int left, int t) {
         const float* scale = c.in_scale ? c.in_scale + int64_t(sample_ + number) * c.in_channels : nullptr;
         Cell* to = tiles_ + int64_t(t) * in_row_;
         int64_t step = int64_t(strip_) * in_row_;
@@ -176,41 +187,46 @@ template <class F, class Number> class Work {
         for (int channel = 0; channel < c.in_channels; channel += kLanes) {
             Vec s = scale ? load(scale + channel) : all(1);
             Vec half[P][W];
-            for (int x = 0; x < W; x++) {
+            V2S_UNROLL for (int x = 0; x < W; x++) {
                 Vec in[W], out[P];
-                for (int y = 0; y < W; y++) {
-                    bool there = inside || (unsigned(top + y) < unsigned(c.in_y) && unsigned(left + x) < unsigned(c.in_x));
-                    in[y] = there ? load(lines[y] + int64_t(x) * c.in_channels + channel) : Vec{};
-                    if (scale) in[y] *= s;
+                V2S_UNROLL for (int y = 0; y < W; y++) {
+                    bool there = Inside || (unsigned(top + y) < unsigned(c.in_y) && unsigned(left + x) < unsigned(c.in_x));
+                    in[y] = there ? load(lines[y] + int64_t(x) * c.in_channels + channel) * s : Vec{};
                 }
                 F::in(in, out);
-                for (int y = 0; y < P; y++) half[y][x] = out[y];
+                V2S_UNROLL for (int y = 0; y < P; y++) half[y][x] = out[y];
             }
-            for (int y = 0; y < P; y++) {
+            V2S_UNROLL for (int y = 0; y < P; y++) {
                 Vec out[P];
                 F::in(half[y], out);
-                for (int x = 0; x < P; x++) store(to + (y * P + x) * step + channel, out[x]);
+                V2S_UNROLL for (int x = 0; x < P; x++) store(to + (y * P + x) * step + channel, out[x]);
             }
         }
     }
 
     void multiply_all(int count) {
-        int64_t panel = int64_t(c.in_channels) * kLanes;
         for (int product = 0; product < P * P; product++) {
-            const Cell* w =
-                static_cast<const Cell*>(c.weight) + (int64_t(product) * c.out_channels + from_) * c.in_channels;
-            const Cell* in = tiles_ + int64_t(product) * strip_ * in_row_;
-            float* out = products_ + int64_t(product) * strip_ * out_row_;
             int channel = 0;
-            for (; channel + 2 * kLanes <= channels_; channel += 2 * kLanes)
-                for (int t = 0; t < count; t += kRows)
-                    multiply<kRows, 2>(in + t * in_row_, in_row_, w + int64_t(channel) * c.in_channels, panel,
-                                       out + t * out_row_ + channel, out_row_, c.in_channels);
-            for (; channel < channels_; channel += kLanes)
-                for (int t = 0; t < count; t += kRows)
-                    multiply<kRows, 1>(in + t * in_row_, in_row_, w + int64_t(channel) * c.in_channels, panel,
-                                       out + t * out_row_ + channel, out_row_, c.in_channels);
+            for (; channel + 2 * kLanes <= channels_; channel += 2 * kLanes) multiply_panels<2>(product, channel, count);
+            for (; channel < channels_; channel += kLanes) multiply_panels<1>(product, channel, count);
         }
+    }
+
+    template <int Panels> void multiply_panels(int product, int channel, int count) {
+        const Cell* weights = static_cast<const Cell*>(c.weight) +
+                              (int64_t(product) * c.out_channels + from_ + channel) * c.in_channels;
+        const Cell* in = tiles_ + int64_t(product) * strip_ * in_row_;
+        float* out = products_ + int64_t(product) * strip_ * out_row_ + channel;
+        auto rows = [&](auto number, int t) {
+            multiply<number, Panels>(in + t * in_row_, in_row_, weights, int64_t(c.in_channels) * kLanes, out + t * out_row_,
+                                     out_row_, c.in_channels);
+        };
+        int t = 0;
+        for (; count - t > kRows / 2; t += kRows) rows(Count<kRows>(), t);
+        if (count - t > 1)
+            rows(Count<kRows / 2>(), t);
+        else if (count > t)
+            rows(Count<1>(), t);
     }
 
     // Takes the products of a tile through A in both directions.
@@ -218,13 +234,13 @@ template <class F, class Number> class Work {
         const float* from = products_ + int64_t(t) * out_row_ + channel;
         int64_t step = int64_t(strip_) * out_row_;
         Vec half[O][P];
-        for (int x = 0; x < P; x++) {
+        V2S_UNROLL for (int x = 0; x < P; x++) {
             Vec in[P], out[O];
-            for (int k = 0; k < P; k++) in[k] = load(from + (k * P + x) * step);
+            V2S_UNROLL for (int k = 0; k < P; k++) in[k] = load(from + (k * P + x) * step);
             F::out(in, out);
-            for (int k = 0; k < O; k++) half[k][x] = out[k];
+            V2S_UNROLL for (int k = 0; k < O; k++) half[k][x] = out[k];
         }
-        for (int k = 0; k < O; k++) F::out(half[k], y + k * O);
+        V2S_UNROLL for (int k = 0; k < O; k++) F::out(half[k], y + k * O);
     }
 
     // Writes a tile whose first sample is (top, left), as far as it lies in the picture, behind what follows.
@@ -243,29 +259,31 @@ template <class F, class Number> class Work {
     // With a low-pass behind form up a tile gives, of each line, kOutputs numbers behind the 3 that its neighbour left.
     // y -> the sums over four rows, the last of which are the tile's own; keeps what the tile below needs.
     void filter_rows(int row, int column, int channel, Vec* y) {
-        Vec t[4] = {all(c.taps[0]), all(c.taps[1]), all(c.taps[2]), all(c.taps[3])};
-        for (int j = 0; j < O; j++) {
-            float* above = rows_above_ + (int64_t(column * O + j) * channels_ + channel) * 3;
-            Vec line[3 + O];
-            for (int i = 0; i < 3; i++) line[i] = row % down_ ? load(above + i * kLanes) : Vec{};
-            for (int i = 0; i < O; i++) line[3 + i] = y[i * O + j];
-            for (int i = 0; i < 3; i++) store(above + i * kLanes, line[O + i]);
-            for (int i = 0; i < O; i++)
-                y[i * O + j] = (t[0] * line[i] + t[1] * line[i + 1]) + (t[2] * line[i + 2] + t[3] * line[i + 3]);
-        }
+        float* above = rows_above_ + (int64_t(column) * O * channels_ + channel) * 3;
+        filter<O, 1>(above, int64_t(channels_) * 3, row % down_ > 0, y);
     }
 
     // The same along the lines; the first tile of a line has zeros before it.
     void filter_columns(int column, int channel, Vec* y) {
-        Vec t[4] = {all(c.taps[0]), all(c.taps[1]), all(c.taps[2]), all(c.taps[3])};
-        float* before = columns_before_ + int64_t(channel) * 3 * O;
-        for (int i = 0; i < O; i++) {
+        filter<1, O>(columns_before_ + int64_t(channel) * 3 * O, 3 * kLanes, column > 0, y);
+    }
+
+    // Four taps along O lines of O numbers, `along` from one to the next, `across` between lines; before: 3 numbers of
+    // each line, replaced by its last.
+    template <int Along, int Across> void filter(float* before, int64_t stride, bool any, Vec* y) {
+        Vec outer = all(c.taps[0]), inner = all(c.taps[1]), third = all(c.taps[2]), last = all(c.taps[3]);
+        for (int j = 0; j < O; j++, before += stride, y += Across) {
             Vec line[3 + O];
-            for (int j = 0; j < 3; j++) line[j] = column ? load(before + (i * 3 + j) * kLanes) : Vec{};
-            for (int j = 0; j < O; j++) line[3 + j] = y[i * O + j];
-            for (int j = 0; j < 3; j++) store(before + (i * 3 + j) * kLanes, line[O + j]);
-            for (int j = 0; j < O; j++)
-                y[i * O + j] = (t[0] * line[j] + t[1] * line[j + 1]) + (t[2] * line[j + 2] + t[3] * line[j + 3]);
+            V2S_UNROLL for (int i = 0; i < 3; i++) line[i] = any ? load(before + i * kLanes) : Vec{};
+            V2S_UNROLL for (int i = 0; i < O; i++) line[3 + i] = y[i * Along];
+            V2S_UNROLL for (int i = 0; i < 3; i++) store(before + i * kLanes, line[O + i]);
+            if (symmetric_) {
+                V2S_UNROLL for (int i = 0; i < O; i++)
+                    y[i * Along] = outer * (line[i] + line[i + 3]) + inner * (line[i + 1] + line[i + 2]);
+            } else {
+                V2S_UNROLL for (int i = 0; i < O; i++)
+                    y[i * Along] = (outer * line[i] + inner * line[i + 1]) + (third * line[i + 2] + last * line[i + 3]);
+            }
         }
     }
 
@@ -274,7 +292,7 @@ template <class F, class Number> class Work {
     const int64_t in_row_, out_row_;
     const Lines<const Number> input_;
     const Lines<Number> output_;
-    const bool streams_;
+    const bool streams_, symmetric_;
     int strip_;
     Cell* tiles_;
     float *products_, *rows_above_ = nullptr, *columns_before_ = nullptr;
