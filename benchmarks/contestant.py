@@ -117,6 +117,8 @@ def _drawer(spec):
     G, _ = networks(spec)
     G.eval().requires_grad_(False)
     ws = G.mapping(torch.randn(spec.batch, G.z_dim, generator=torch.Generator().manual_seed(1)))
+    if spec.onnx:
+        del G  # the graph has the weights
     if spec.kind == "ours":
         from voice2style.generators.fast_stylegan2 import FastSynthesis
 
@@ -167,7 +169,7 @@ def _trainer(spec):
 
 
 def _peak_gb():
-    """Returns the most memory this process held. ru_maxrss would count the parent's from before the exec as well."""
+    """Returns the most memory this process held yet. ru_maxrss would count the parent's from before the exec as well."""
     status = pathlib.Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     for line in lines:
@@ -188,7 +190,7 @@ def main():
     import torch
 
     torch.set_num_threads(spec.threads)
-    run = None
+    run, imported_gb = None, _peak_gb()
     for line in sys.stdin:
         word, _, path = line.strip().partition(" ")
         answer = {}
@@ -205,6 +207,7 @@ def main():
                 if spec.task == "train":
                     answer.update(seconds=made["seconds"], phases=made["phases"])
         answer["peak_gb"] = _peak_gb()
+        answer["peak_beyond_torch_gb"] = answer["peak_gb"] - imported_gb
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 

@@ -85,7 +85,7 @@ def race(specs, rounds, *, limit, check=None):
         for turn in range(rounds + 1):
             for name, runner in runners.items():
                 answer = runner.ask("run")
-                facts.setdefault(name, {})["peak_gb"] = answer["peak_gb"]
+                facts.setdefault(name, {}).update({key: answer[key] for key in ("peak_gb", "peak_beyond_torch_gb")})
                 if "phases" in answer:
                     facts[name]["phases_s"] = answer["phases"]
                 if turn:
