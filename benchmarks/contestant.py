@@ -169,7 +169,7 @@ def _trainer(spec):
 
 
 def _peak_gb():
-    """Returns the most memory this process held yet. ru_maxrss would count the parent's from before the exec as well."""
+    """Returns the most memory this process held. ru_maxrss would count the parent's from before the exec as well."""
     status = pathlib.Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     for line in lines:

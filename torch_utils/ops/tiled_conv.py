@@ -45,7 +45,9 @@ _WinogradCall = _struct("WinogradCall", _POINTERS, [
 _ToRgbCall = _struct("ToRgbCall", ("input", "weight", "bias", "smaller", "taps", "output"), [
     ("clamp", ctypes.c_double), *_ints("batch", "y", "x", "channels", "planes", "kind", "threads")])
 _BlockCall = _struct("BlockCall", (), [("up", _WinogradCall), ("same", _WinogradCall), ("rgb", _ToRgbCall)])
-_CALLS = {"winograd": _WinogradCall, "to_rgb": _ToRgbCall, "block": _BlockCall}
+_WeightCall = _struct("WeightCall", ("weight", "output"), [
+    ("out_stride", ctypes.c_int64), ("in_stride", ctypes.c_int64), *_ints("flip", "out", "in", "form", "threads")])
+_CALLS = {"winograd": _WinogradCall, "winograd_weight": _WeightCall, "to_rgb": _ToRgbCall, "block": _BlockCall}
 
 
 def weight_for(w, form, *, adjoint=False, side=None, bf16=False):
@@ -65,7 +67,8 @@ def weight_for(w, form, *, adjoint=False, side=None, bf16=False):
     values = torch.empty(library.v2s_winograd_bytes(kernel) * num_out * num_in, dtype=torch.uint8)
     strides = (9, 9 * num_out) if adjoint else (9 * num_in, 9)
     flip = adjoint and form == "same"  # the others keep their taps: strided and transposed convolution share a weight
-    library.v2s_winograd_weight(pointer(w), *strides, flip, num_out, num_in, kernel, pointer(values))
+    call = _WeightCall(pointer(w), pointer(values), *strides, flip, num_out, num_in, kernel, torch.get_num_threads())
+    library.v2s_winograd_weight(ctypes.byref(call), None)
     return TiledWeight(values, form, kernel, num_out, num_in)
 
 
@@ -179,11 +182,9 @@ def lanes():
 def _library():
     """Returns the library with its functions declared, or None."""
     library = build.library("simd")
-    if library is not None and library.v2s_winograd_weight.argtypes is None:
+    if library is not None and library.v2s_winograd.argtypes is None:
         for name, struct in _CALLS.items():
             assert getattr(library, f"v2s_sizeof_{name}")() == ctypes.sizeof(struct), f"{name}: other fields in C"
             function = getattr(library, f"v2s_{name}")
             function.restype, function.argtypes = ctypes.c_char_p, (ctypes.c_void_p, ctypes.c_void_p)
-        library.v2s_winograd_weight.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, *[ctypes.c_int] * 4,
-                                                ctypes.c_void_p)
     return library

@@ -57,9 +57,12 @@ void multiply_planes(const ToRgbCall& c, const Number* from, const float* weight
 
 // sums [planes][width] of one line of pixels.
 template <class Number> void multiply_line(const ToRgbCall& c, const Number* from, const float* weight, float* sums) {
-    int plane = 0;
-    for (; plane + 3 <= c.planes; plane += 3) multiply_planes<3>(c, from, weight + plane * c.channels, sums + plane * c.x);
-    for (; plane < c.planes; plane++) multiply_planes<1>(c, from, weight + plane * c.channels, sums + plane * c.x);
+    for (int plane = 0; plane < c.planes;) {
+        const float* w = weight + plane * c.channels;
+        bool three = plane + 3 <= c.planes;
+        three ? multiply_planes<3>(c, from, w, sums + plane * c.x) : multiply_planes<1>(c, from, w, sums + plane * c.x);
+        plane += three ? 3 : 1;
+    }
 }
 
 // Adds line y of a plane [y / 2, x / 2] enlarged; across: room for x / 2 + 2 numbers.

@@ -3,6 +3,13 @@
 
 #include "winograd.h"
 
+struct WeightCall {
+    const float* weight;  // [out, in, 3, 3], by strides
+    void* output;         // v2s_winograd_bytes for each of in * out
+    int64_t out_stride, in_stride;
+    int32_t flip, out, in, form, threads;
+};
+
 namespace {
 
 using namespace v2s;
@@ -46,24 +53,47 @@ template <class F> void convolve(const WinogradCall& c) {
         convolve<F, float>(c);
 }
 
-// weights [out, in, 3, 3] by strides -> [products][out / lanes][in / together][lanes][together]
-template <class F>
-void transform(const float* w, int64_t out_stride, int64_t in_stride, bool flip, int out, int in, typename F::Cell* to) {
-    constexpr int P = F::kProducts, T = kTogether<typename F::Cell>;
-    for (int o = 0; o < out; o++)
-        for (int i = 0; i < in; i++) {
-            const float* from = w + o * out_stride + i * in_stride;
-            double half[P][3] = {};
-            for (int y = 0; y < P; y++)
-                for (int k = 0; k < 9; k++) half[y][k % 3] += F::weight(y, k / 3) * from[flip ? 8 - k : k];
-            for (int y = 0; y < P; y++)
-                for (int x = 0; x < P; x++) {
-                    double sum = 0;
-                    for (int k = 0; k < 3; k++) sum += F::weight(x, k) * half[y][k];
-                    int64_t row = (int64_t(y * P + x) * (out / kLanes) + o / kLanes) * (in / T) + i / T;
-                    put(to + (row * kLanes + o % kLanes) * T + i % T, float(sum));
-                }
+typedef double Doubles __attribute__((vector_size(kLanes * 8)));
+
+constexpr int kMostProducts = 9;
+
+struct Transform {  // without its type, lest everything be compiled for each
+    int products;
+    double weight[kMostProducts][3];
+
+    template <class F> static Transform of(F) {
+        Transform form = {F::kProducts, {}};
+        for (int row = 0; row < F::kProducts; row++)
+            for (int tap = 0; tap < 3; tap++) form.weight[row][tap] = F::weight(row, tap);
+        return form;
+    }
+};
+
+// Of one vector of outputs, in float64: weights [out, in, 3, 3] by strides ->
+// [products][out / lanes][in / together][lanes][together].
+template <class Cell> void transform(const WeightCall& c, const Transform& form, int64_t panel, Cell* to) {
+    constexpr int T = kTogether<Cell>;
+    for (int i = 0; i < c.in; i++) {
+        const float* first = c.weight + panel * kLanes * c.out_stride + i * c.in_stride;
+        Doubles half[kMostProducts][3] = {};
+        for (int k = 0; k < 9; k++) {
+            float taps[kLanes];
+            for (int o = 0; o < kLanes; o++) taps[o] = first[o * c.out_stride + (c.flip ? 8 - k : k)];
+            Doubles exact = __builtin_convertvector(load(taps), Doubles);
+            for (int y = 0; y < form.products; y++) half[y][k % 3] += form.weight[y][k / 3] * exact;
         }
+        Cell* place = to + (panel * c.in + i / T * T) * kLanes + i % T;
+        for (int y = 0; y < form.products; y++)
+            for (int x = 0; x < form.products; x++, place += int64_t(c.out) * c.in) {
+                Doubles exact = {};
+                for (int k = 0; k < 3; k++) exact += form.weight[x][k] * half[y][k];
+                Vec sum = __builtin_convertvector(exact, Vec);
+                if constexpr (T == 1)
+                    store(place, sum);
+                else
+                    for (int o = 0; o < kLanes; o++) put(place + o * T, sum[o]);
+            }
+    }
 }
 
 }  // namespace
@@ -82,6 +112,8 @@ int v2s_simd_multiplies_bf16() {
 
 size_t v2s_sizeof_winograd() { return sizeof(WinogradCall); }
 
+size_t v2s_sizeof_winograd_weight() { return sizeof(WeightCall); }
+
 const char* v2s_winograd(const WinogradCall* call, void*) {
     with(call->form, [&](auto form) { convolve<decltype(form)>(*call); });
     return nullptr;
@@ -94,11 +126,14 @@ int v2s_winograd_bytes(int form) {
     return bytes;
 }
 
-void v2s_winograd_weight(const float* w, int64_t out_stride, int64_t in_stride, int flip, int out, int in, int form,
-                         void* to) {
-    with(form, [&](auto f) {
-        using F = decltype(f);
-        transform<F>(w, out_stride, in_stride, flip, out, in, static_cast<typename F::Cell*>(to));
+const char* v2s_winograd_weight(const WeightCall* call, void*) {
+    Transform form;
+    bool wide = true;
+    with(call->form, [&](auto f) { form = Transform::of(f), wide = sizeof(typename decltype(f)::Cell) == sizeof(float); });
+    Pool::here().run(call->out / kLanes, call->threads, [&](int64_t panel) {
+        wide ? transform(*call, form, panel, static_cast<float*>(call->output))
+             : transform(*call, form, panel, static_cast<BFloat16*>(call->output));
     });
+    return nullptr;
 }
 }

@@ -81,7 +81,8 @@ void multiply(const Cell* tiles, int64_t tile_stride, const Cell* weights, int64
     for (int k = 0; k < count; k += kTogether<Cell>)
         V2S_UNROLL for (int r = 0; r < Rows; r++)
             V2S_UNROLL for (int p = 0; p < Panels; p++)
-                sums[r][p] = add_products(sums[r][p], tiles + r * tile_stride + k, weights + p * panel_stride + k * kLanes);
+                sums[r][p] =
+                    add_products(sums[r][p], tiles + r * tile_stride + k, weights + p * panel_stride + k * kLanes);
     V2S_UNROLL for (int r = 0; r < Rows; r++)
         V2S_UNROLL for (int p = 0; p < Panels; p++) store(products + r * product_stride + p * kLanes, sums[r][p]);
 }
@@ -187,19 +188,20 @@ template <class F, class Number> class Work {
         for (int channel = 0; channel < c.in_channels; channel += kLanes) {
             Vec s = scale ? load(scale + channel) : all(1);
             Vec half[P][W];
-            V2S_UNROLL for (int x = 0; x < W; x++) {
+            for (int x = 0; x < W; x++) {
                 Vec in[W], out[P];
-                V2S_UNROLL for (int y = 0; y < W; y++) {
-                    bool there = Inside || (unsigned(top + y) < unsigned(c.in_y) && unsigned(left + x) < unsigned(c.in_x));
+                for (int y = 0; y < W; y++) {
+                    bool there =
+                        Inside || (unsigned(top + y) < unsigned(c.in_y) && unsigned(left + x) < unsigned(c.in_x));
                     in[y] = there ? load(lines[y] + int64_t(x) * c.in_channels + channel) * s : Vec{};
                 }
                 F::in(in, out);
-                V2S_UNROLL for (int y = 0; y < P; y++) half[y][x] = out[y];
+                for (int y = 0; y < P; y++) half[y][x] = out[y];
             }
-            V2S_UNROLL for (int y = 0; y < P; y++) {
+            for (int y = 0; y < P; y++) {
                 Vec out[P];
                 F::in(half[y], out);
-                V2S_UNROLL for (int x = 0; x < P; x++) store(to + (y * P + x) * step + channel, out[x]);
+                for (int x = 0; x < P; x++) store(to + (y * P + x) * step + channel, out[x]);
             }
         }
     }
@@ -217,9 +219,9 @@ template <class F, class Number> class Work {
                               (int64_t(product) * c.out_channels + from_ + channel) * c.in_channels;
         const Cell* in = tiles_ + int64_t(product) * strip_ * in_row_;
         float* out = products_ + int64_t(product) * strip_ * out_row_ + channel;
+        int64_t panel = int64_t(c.in_channels) * kLanes;
         auto rows = [&](auto number, int t) {
-            multiply<number, Panels>(in + t * in_row_, in_row_, weights, int64_t(c.in_channels) * kLanes, out + t * out_row_,
-                                     out_row_, c.in_channels);
+            multiply<number, Panels>(in + t * in_row_, in_row_, weights, panel, out + t * out_row_, out_row_, c.in_channels);
         };
         int t = 0;
         for (; count - t > kRows / 2; t += kRows) rows(Count<kRows>(), t);
@@ -234,13 +236,13 @@ template <class F, class Number> class Work {
         const float* from = products_ + int64_t(t) * out_row_ + channel;
         int64_t step = int64_t(strip_) * out_row_;
         Vec half[O][P];
-        V2S_UNROLL for (int x = 0; x < P; x++) {
+        for (int x = 0; x < P; x++) {
             Vec in[P], out[O];
-            V2S_UNROLL for (int k = 0; k < P; k++) in[k] = load(from + (k * P + x) * step);
+            for (int k = 0; k < P; k++) in[k] = load(from + (k * P + x) * step);
             F::out(in, out);
-            V2S_UNROLL for (int k = 0; k < O; k++) half[k][x] = out[k];
+            for (int k = 0; k < O; k++) half[k][x] = out[k];
         }
-        V2S_UNROLL for (int k = 0; k < O; k++) F::out(half[k], y + k * O);
+        for (int k = 0; k < O; k++) F::out(half[k], y + k * O);
     }
 
     // Writes a tile whose first sample is (top, left), as far as it lies in the picture, behind what follows.
@@ -274,14 +276,14 @@ template <class F, class Number> class Work {
         Vec outer = all(c.taps[0]), inner = all(c.taps[1]), third = all(c.taps[2]), last = all(c.taps[3]);
         for (int j = 0; j < O; j++, before += stride, y += Across) {
             Vec line[3 + O];
-            V2S_UNROLL for (int i = 0; i < 3; i++) line[i] = any ? load(before + i * kLanes) : Vec{};
-            V2S_UNROLL for (int i = 0; i < O; i++) line[3 + i] = y[i * Along];
-            V2S_UNROLL for (int i = 0; i < 3; i++) store(before + i * kLanes, line[O + i]);
+            for (int i = 0; i < 3; i++) line[i] = any ? load(before + i * kLanes) : Vec{};
+            for (int i = 0; i < O; i++) line[3 + i] = y[i * Along];
+            for (int i = 0; i < 3; i++) store(before + i * kLanes, line[O + i]);
             if (symmetric_) {
-                V2S_UNROLL for (int i = 0; i < O; i++)
+                for (int i = 0; i < O; i++)
                     y[i * Along] = outer * (line[i] + line[i + 3]) + inner * (line[i + 1] + line[i + 2]);
             } else {
-                V2S_UNROLL for (int i = 0; i < O; i++)
+                for (int i = 0; i < O; i++)
                     y[i * Along] = (outer * line[i] + inner * line[i + 1]) + (third * line[i + 2] + last * line[i + 3]);
             }
         }
