@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import http.client
 import os
 import pathlib
 import re
@@ -109,11 +110,13 @@ def _downloaded(url, sha256):
 def _transfer(url, part):
     """Downloads `url` into `part`, going on after the bytes that are already there."""
     done = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
+    escaped = urllib.parse.quote(url, safe="%/:=&?#~+!$,;'@()*[]")  # spaces and letters beyond ASCII, as people paste them
+    request = urllib.request.Request(escaped, headers={"Range": f"bytes={done}-"} if done else {})
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             resumed = answer.status == 206
-            expected = int(answer.headers.get("Content-Length") or -1)
+            length = answer.headers.get("Content-Length") or ""
+            expected = int(length) if length.isdecimal() else -1
             received = 0
             with open(part, "ab" if resumed else "wb") as file:
                 while block := answer.read(_BLOCK_BYTES):
@@ -122,8 +125,8 @@ def _transfer(url, part):
         if error.code == 416 and done:  # nothing is left to send: the part is whole
             return
         raise ValueError(f'cannot download "{url}": the server answered {error.code} {error.reason}.') from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", error)
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        reason = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
         raise ValueError(f'cannot download "{url}": {reason}. Download it by hand and give its path.') from error
     if 0 <= expected != received:
         raise ValueError(f'the download of "{url}" broke off after {received} of {expected} bytes; '

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import http.server
 import os
+import socket
 import threading
 
 import click
@@ -63,7 +64,7 @@ class _Server(http.server.SimpleHTTPRequestHandler):
     """Serves a folder; answers Range requests, which the standard handler does not."""
 
     def do_GET(self):
-        content = open(os.path.join(self.directory, self.path.lstrip("/")), "rb").read()
+        content = open(self.translate_path(self.path), "rb").read()
         start = int(self.headers.get("Range", "bytes=0-")[6:-1])
         self.server.starts.append(start)
         self.send_response(206 if start else 200)
@@ -102,6 +103,32 @@ def test_download_is_cached_resumed_and_checked(served, tmp_path):
     assert fetch(f"{url}/net.bin") == path and server.starts == [1000]
     with pytest.raises(ValueError, match="expected 0000"):
         fetch(f"{url}/net.bin", sha256="0" * 64)
+
+
+def test_an_address_with_spaces_and_accents_is_fetched(served):
+    folder, server, url = served
+    (folder / "n\u00e9 t.bin").write_bytes(b"whole")
+    path = fetch(f"{url}/n\u00e9 t.bin")
+    assert path.read_bytes() == b"whole" and path.name.endswith("_n__t.bin") and fetch(f"{url}/n\u00e9 t.bin") == path
+
+
+@pytest.mark.parametrize("answer, told", [
+    (b"no http\r\n\r\n", "no http"),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n10\r\nab", "IncompleteRead"),
+    (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70000 + b"\r\n\r\n", "header line")])
+def test_a_server_that_talks_nonsense_is_one_sentence(tmp_path, monkeypatch, answer, told):
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path))
+
+    def serve(listener):
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=[listener], daemon=True).start()
+        with pytest.raises(ValueError, match=rf"cannot download .*{told}.* Download it by hand"):
+            fetch(f"http://127.0.0.1:{listener.getsockname()[1]}/net.bin")
 
 
 @pytest.mark.parametrize("source, message", [
