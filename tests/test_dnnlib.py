@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import hashlib
 import http.server
-import os
 import socket
 import threading
 
@@ -14,7 +13,7 @@ from click.testing import CliRunner
 
 from dnnlib.command_line import Door, GridSize, NumRange, parse_range, public_command
 from dnnlib.console import format_time, table
-from dnnlib.files import atomic_path, fetch, sha256_file
+from dnnlib.files import _claimed, atomic_path, fetch, sha256_file
 from dnnlib.settings import from_dict, to_dict
 
 
@@ -103,6 +102,19 @@ def test_download_is_cached_resumed_and_checked(served, tmp_path):
     assert fetch(f"{url}/net.bin") == path and server.starts == [1000]
     with pytest.raises(ValueError, match="expected 0000"):
         fetch(f"{url}/net.bin", sha256="0" * 64)
+
+
+def test_two_downloads_of_one_address_do_not_write_into_each_other(served, tmp_path):
+    pytest.importorskip("fcntl")
+    folder, _, url = served
+    (folder / "net.bin").write_bytes(b"whole")
+    key = hashlib.md5(f"{url}/net.bin".encode(), usedforsecurity=False).hexdigest()
+    part = tmp_path / "cache" / "downloads" / f"{key}_net.bin.part"
+    part.parent.mkdir(parents=True)
+    with _claimed(part):  # another process is in the middle of it
+        part.write_bytes(b"half of an")
+        assert fetch(f"{url}/net.bin").read_bytes() == b"whole" and part.read_bytes() == b"half of an"
+    assert sorted(path.name[33:] for path in part.parent.iterdir()) == ["net.bin", "net.bin.part"]
 
 
 def test_an_address_with_spaces_and_accents_is_fetched(served):
