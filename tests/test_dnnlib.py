@@ -11,7 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from dnnlib.command_line import Door, GridSize, NumRange, parse_range, public_command
+from dnnlib.command_line import Door, Folder, GridSize, Number, NumRange, SeedRange, parse_range, public_command
 from dnnlib.console import format_time, table
 from dnnlib.files import _claimed, atomic_path, fetch, sha256_file
 from dnnlib.settings import from_dict, to_dict
@@ -195,6 +195,17 @@ def test_doors_end_bad_input_in_one_line(fail, code, text):
     result = CliRunner().invoke(_door, ["--fail", fail])
     assert result.exit_code == code and text in result.output and "Traceback" not in result.output
     assert CliRunner().invoke(_door, ["--nun-faces=3"]).exit_code == 2
+
+
+@pytest.mark.parametrize("kind, good, wrong, told", [
+    (SeedRange(), "0,4294967295", "3,4294967296", "4294967296 is no seed; allowed: 0 to 2**32 - 1"),
+    (Number(1, 240), "29.97", "nan", '"nan" is not a number'),
+    (Folder(), ".", "", '--wish is empty; name a folder ("." is this one)')])
+def test_values_that_are_none_are_refused_before_anything_is_done(kind, good, wrong, told):
+    command = click.Command("door", params=[click.Option(["--wish"], type=kind)], callback=lambda wish: None)
+    assert CliRunner().invoke(command, ["--wish", good]).exit_code == 0
+    result = CliRunner().invoke(command, ["--wish", wrong])
+    assert result.exit_code == 2 and told in result.output
 
 
 def test_a_public_command_tells_nothing_of_the_machine():
