@@ -2,7 +2,7 @@
 
 import click
 
-from dnnlib.command_line import BOOL, Door
+from dnnlib.command_line import BOOL, Door, Number
 
 _WITHOUT = ("none", "")
 
@@ -27,7 +27,7 @@ _WITHOUT = ("none", "")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="Part of the dataset.  [default: all; test "
                                                                            "for world_traits]")
 @click.option("--mirror", type=BOOL, default=False, help="fid50k: real pictures flipped, too (0 or 1).")
-@click.option("--trunc", type=click.FloatRange(0, 2), default=1.0, show_default=True, help="Truncation psi.")
+@click.option("--trunc", type=Number(0, 2), default=1.0, show_default=True, help="Truncation psi.")
 @click.option("--class", "label", type=click.IntRange(min=0), help="Class of a conditional network; without it labels "
                                                                    "are drawn from the data.")
 @click.option("--limit", type=click.IntRange(min=2), help="Judge at most so many people or pairs.")

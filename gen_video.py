@@ -5,7 +5,7 @@ import pathlib
 
 import click
 
-from dnnlib.command_line import BOOL, Door, GridSize, NumRange
+from dnnlib.command_line import BOOL, Door, GridSize, Number, SeedRange
 from voice2style.command_line import Psi
 
 
@@ -13,7 +13,7 @@ from voice2style.command_line import Psi
 @click.argument("more", nargs=-1, metavar="[FILE|FOLDER]...")
 @click.option("--network", metavar="FILE|URL", help="Checkpoint, or any network file that can be read here.  "
                                                     "[default: the demo model]")
-@click.option("--seeds", type=NumRange(), help="Seeds such as 0,3,5-9.")
+@click.option("--seeds", type=SeedRange(), help="Seeds such as 0,3,5-9.")
 @click.option("--wav", multiple=True, metavar="FILE|FOLDER",
               help="Recordings: the face moves from one speaker to the next. Repeat it, or list more names after it.")
 @click.option("--projected-w", metavar="NPZ", help="Stored codes, key w [N, L, D].")
@@ -28,7 +28,7 @@ from voice2style.command_line import Psi
 @click.option("--trunc", "psi", type=Psi(), help="Truncation psi.  [default: 0.7 for voices, 1 for seeds]")
 @click.option("--output", required=True, metavar="FILE.mp4|DIR",
               help="The film; a name without .mp4 is a folder for PNG frames.")
-@click.option("--fps", type=click.FloatRange(1, 240), default=60, show_default=True, help="Frames a second.")
+@click.option("--fps", type=Number(1, 240), default=60, show_default=True, help="Frames a second.")
 @click.option("--noise-mode", type=click.Choice(["const", "random", "none"]), default="const", show_default=True,
               help="Noise inputs of the generator; random flickers.")
 @click.option("--vad", type=click.Choice(["own", "silero", "none"]), default="own", show_default=True,

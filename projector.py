@@ -5,7 +5,7 @@ import pathlib
 
 import click
 
-from dnnlib.command_line import BOOL, Door
+from dnnlib.command_line import BOOL, Door, Folder
 
 
 @click.command(cls=Door)
@@ -24,7 +24,7 @@ from dnnlib.command_line import BOOL, Door
 @click.option("--save-video", type=BOOL, default=True, show_default=True,
               help="Also write proj.mp4 (proj-frames/ without imageio-ffmpeg).")
 @click.option("--class", "label", type=click.IntRange(0), help="Class of a conditional network.")
-@click.option("--outdir", required=True, metavar="DIR", help="Where the results go.")
+@click.option("--outdir", type=Folder(), required=True, metavar="DIR", help="Where the results go.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @click.option("--force-fp32", type=BOOL, default=False,
               help="Draw the result with half-precision layers in float32; the optimisation always does.")

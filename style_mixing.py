@@ -5,15 +5,15 @@ import pathlib
 
 import click
 
-from dnnlib.command_line import BOOL, Door, NumRange
+from dnnlib.command_line import BOOL, Door, Folder, NumRange, SeedRange
 from voice2style.command_line import Psi
 
 
 @click.command(cls=Door)
 @click.option("--network", metavar="FILE|URL", help="Checkpoint, or any network file that can be read here.  "
                                                     "[default: the demo model]")
-@click.option("--rows", type=NumRange(), help="Seeds of the rows, such as 85,100,75.")
-@click.option("--cols", type=NumRange(), help="Seeds of the columns, such as 55,821,1789.")
+@click.option("--rows", type=SeedRange(), help="Seeds of the rows, such as 85,100,75.")
+@click.option("--cols", type=SeedRange(), help="Seeds of the columns, such as 55,821,1789.")
 @click.option("--row-codes", metavar="NPZ", help="Stored codes (key w) as rows, instead of --rows.")
 @click.option("--col-codes", metavar="NPZ", help="Stored codes (key w) as columns, instead of --cols.")
 @click.option("--styles", type=NumRange(), help="Style layers that come from the columns.  [default: 0-6]")
@@ -21,7 +21,7 @@ from voice2style.command_line import Psi
 @click.option("--noise-mode", type=click.Choice(["const", "random", "none"]), default="const", show_default=True,
               help="Noise inputs of the generator.")
 @click.option("--class", "label", type=click.IntRange(0), help="Class of a conditional network.")
-@click.option("--outdir", required=True, metavar="DIR", help="Where the pictures go.")
+@click.option("--outdir", type=Folder(), required=True, metavar="DIR", help="Where the pictures go.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @click.option("--force-fp32", type=BOOL, default=False, help="Compute half-precision layers in float32.")
 def style_mixing(rows, cols, row_codes, col_codes, styles, outdir, **wishes):

@@ -1,11 +1,13 @@
 """Manners of every door: `_` for `-` in options, one line and exit code 2 for bad input, number ranges."""
 
+import math
 import os
 import shlex
 
 import click
 
 BOOL = click.BOOL  # booleans take a value: --mirror=1
+HIGHEST_SEED = 2**32 - 1  # what numpy takes
 _MOST_NUMBERS = 10_000_000  # in one list; more is a slip of the finger
 
 
@@ -95,6 +97,37 @@ class NumRange(click.ParamType):
             return parse_range(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class SeedRange(NumRange):
+    """A NumRange of random seeds, 0 to 2**32 - 1."""
+
+    def convert(self, value, param, ctx):
+        seeds = super().convert(value, param, ctx)
+        if max(seeds, default=0) > HIGHEST_SEED:
+            self.fail(f"{max(seeds)} is no seed; allowed: 0 to 2**32 - 1.", param, ctx)
+        return seeds
+
+
+class Number(click.FloatRange):
+    """A number of a range; NaN, which passes every comparison, is none."""
+
+    def convert(self, value, param, ctx):
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f'"{value}" is not a number.', param, ctx)
+        return number
+
+
+class Folder(click.ParamType):
+    """The name of a folder; an empty one, as an unset variable of a script gives, is none."""
+
+    name = "DIR"
+
+    def convert(self, value, param, ctx):
+        if not str(value):
+            raise BadInput(f'{param.opts[0]} is empty; name a folder ("." is this one).')
+        return value
 
 
 class GridSize(click.ParamType):

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import http.client
 import os
 import pathlib
 import re
@@ -98,22 +99,48 @@ def _downloaded(url, sha256):
     name = re.sub(r"[^0-9A-Za-z._-]", "_", pathlib.PurePosixPath(urllib.parse.urlsplit(url).path).name)[-80:] or "file"
     folder.mkdir(parents=True, exist_ok=True)
     dest, part = folder / f"{key}_{name}", folder / f"{key}_{name}.part"
-    _transfer(url, part)
-    if sha256 is not None and (found := sha256_file(part)) != sha256:
-        part.unlink()
-        raise ValueError(f'"{url}" gave a file with sha256 {found}, expected {sha256}; nothing was kept.')
-    os.replace(part, dest)
+    with _claimed(part) as part:
+        _transfer(url, part)
+        if sha256 is not None and (found := sha256_file(part)) != sha256:
+            part.unlink()
+            raise ValueError(f'"{url}" gave a file with sha256 {found}, expected {sha256}; nothing was kept.')
+        os.replace(part, dest)
     return dest
+
+
+@contextlib.contextmanager
+def _claimed(part):
+    """Yields `part`, locked where the system can, or, while another process downloads into it, a part of our own."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        yield part
+        return
+    with open(part, "ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            spare = None
+        except BlockingIOError:
+            part = spare = part.with_name(f"{part.name}.{os.getpid()}.part")
+        except OSError:
+            spare = None  # a network disk without locks
+        try:
+            yield part
+        finally:
+            if spare or (part.exists() and not part.stat().st_size):
+                part.unlink(missing_ok=True)
 
 
 def _transfer(url, part):
     """Downloads `url` into `part`, going on after the bytes that are already there."""
     done = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
+    escaped = urllib.parse.quote(url, safe="%/:=&?#~+!$,;'@()*[]")  # spaces and accents, as people paste them
+    request = urllib.request.Request(escaped, headers={"Range": f"bytes={done}-"} if done else {})
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             resumed = answer.status == 206
-            expected = int(answer.headers.get("Content-Length") or -1)
+            length = answer.headers.get("Content-Length") or ""
+            expected = int(length) if length.isdecimal() else -1
             received = 0
             with open(part, "ab" if resumed else "wb") as file:
                 while block := answer.read(_BLOCK_BYTES):
@@ -122,8 +149,8 @@ def _transfer(url, part):
         if error.code == 416 and done:  # nothing is left to send: the part is whole
             return
         raise ValueError(f'cannot download "{url}": the server answered {error.code} {error.reason}.') from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", error)
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        reason = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
         raise ValueError(f'cannot download "{url}": {reason}. Download it by hand and give its path.') from error
     if 0 <= expected != received:
         raise ValueError(f'the download of "{url}" broke off after {received} of {expected} bytes; '

@@ -53,6 +53,26 @@ def tiny_conditional_model(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def tiny_half_model(tmp_path_factory):
+    """The path of a checkpoint whose blocks want half precision on every device, as those of the ada repository do."""
+    from dnnlib.settings import to_dict
+    from voice2style.card import Part
+    from voice2style.generators import Generator
+    from voice2style.pipeline import VoiceToFace
+
+    model = build_tiny_model()
+    settings = dataclasses.replace(model.generator.settings, num_fp16_res=2, fp16_on_cpu=True)
+    generator = Generator(settings)
+    generator.load_state_dict(model.generator.state_dict())
+    for parameter in generator.synthesis.b16.torgb.parameters():
+        parameter.data.mul_(0.2)  # few pixels at full scale, where differences would not show
+    path = tmp_path_factory.mktemp("model") / "half.safetensors"
+    card = dataclasses.replace(model.card, generator=Part("stylegan2", to_dict(settings)), encoder=None, audio=None)
+    VoiceToFace(None, None, generator, card).save(path)
+    return path
+
+
 def speech_like(seconds, *, seed=0, pitch_hz=120.0, sample_rate_hz=16000, pauses=True):  # -> float32 [S]
     """Returns a buzz with formants that wander, in syllables, with pauses: enough like speech to be detected."""
     import numpy as np

@@ -52,6 +52,11 @@ def test_the_fft_is_the_next_power_of_two_at_or_above_the_frame(rate, frame_ms, 
     ({"preemphasis": 1.5}, "between 0 .off. and 1"),
     ({"log_floor": 0}, "log_floor is 0"),
     ({"delta_width": 0}, "delta_width is 0"),
+    ({"num_mels": 10**9, "n_fft": 1024}, "num_mels is 1000000000; it can be at most 512"),
+    ({"n_fft": 1 << 40}, "n_fft is 1099511627776; it can be at most 65536"),
+    ({"frame_ms": 1e9}, "n_fft is .*; it can be at most 65536"),
+    ({"sample_rate_hz": 10**9}, "sample_rate_hz is 1000000000; it can be at most 1000000"),
+    ({"delta_width": 10**9}, "delta_width is 1000000000; it can be at most 1000"),
     ({"normalise": "cmn"}, "normalise is 'cmn'; choose one of none, cmvn"),
 ])
 def test_settings_that_cannot_work_say_what_came_and_what_to_do(changes, words):

@@ -4,16 +4,16 @@ import dataclasses
 import functools
 import hashlib
 import http.server
-import os
+import socket
 import threading
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from dnnlib.command_line import Door, GridSize, NumRange, parse_range, public_command
+from dnnlib.command_line import Door, Folder, GridSize, Number, NumRange, SeedRange, parse_range, public_command
 from dnnlib.console import format_time, table
-from dnnlib.files import atomic_path, fetch, sha256_file
+from dnnlib.files import _claimed, atomic_path, fetch, sha256_file
 from dnnlib.settings import from_dict, to_dict
 
 
@@ -63,7 +63,7 @@ class _Server(http.server.SimpleHTTPRequestHandler):
     """Serves a folder; answers Range requests, which the standard handler does not."""
 
     def do_GET(self):
-        content = open(os.path.join(self.directory, self.path.lstrip("/")), "rb").read()
+        content = open(self.translate_path(self.path), "rb").read()
         start = int(self.headers.get("Range", "bytes=0-")[6:-1])
         self.server.starts.append(start)
         self.send_response(206 if start else 200)
@@ -102,6 +102,45 @@ def test_download_is_cached_resumed_and_checked(served, tmp_path):
     assert fetch(f"{url}/net.bin") == path and server.starts == [1000]
     with pytest.raises(ValueError, match="expected 0000"):
         fetch(f"{url}/net.bin", sha256="0" * 64)
+
+
+def test_two_downloads_of_one_address_do_not_write_into_each_other(served, tmp_path):
+    pytest.importorskip("fcntl")
+    folder, _, url = served
+    (folder / "net.bin").write_bytes(b"whole")
+    key = hashlib.md5(f"{url}/net.bin".encode(), usedforsecurity=False).hexdigest()
+    part = tmp_path / "cache" / "downloads" / f"{key}_net.bin.part"
+    part.parent.mkdir(parents=True)
+    with _claimed(part):  # another process is in the middle of it
+        part.write_bytes(b"half of an")
+        assert fetch(f"{url}/net.bin").read_bytes() == b"whole" and part.read_bytes() == b"half of an"
+    assert sorted(path.name[33:] for path in part.parent.iterdir()) == ["net.bin", "net.bin.part"]
+
+
+def test_an_address_with_spaces_and_accents_is_fetched(served):
+    folder, server, url = served
+    (folder / "n\u00e9 t.bin").write_bytes(b"whole")
+    path = fetch(f"{url}/n\u00e9 t.bin")
+    assert path.read_bytes() == b"whole" and path.name.endswith("_n__t.bin") and fetch(f"{url}/n\u00e9 t.bin") == path
+
+
+@pytest.mark.parametrize("answer, told", [
+    (b"no http\r\n\r\n", "no http"),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n10\r\nab", "IncompleteRead"),
+    (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70000 + b"\r\n\r\n", "header line")])
+def test_a_server_that_talks_nonsense_is_one_sentence(tmp_path, monkeypatch, answer, told):
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path))
+
+    def serve(listener):
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=[listener], daemon=True).start()
+        with pytest.raises(ValueError, match=rf"cannot download .*{told}.* Download it by hand"):
+            fetch(f"http://127.0.0.1:{listener.getsockname()[1]}/net.bin")
 
 
 @pytest.mark.parametrize("source, message", [
@@ -156,6 +195,17 @@ def test_doors_end_bad_input_in_one_line(fail, code, text):
     result = CliRunner().invoke(_door, ["--fail", fail])
     assert result.exit_code == code and text in result.output and "Traceback" not in result.output
     assert CliRunner().invoke(_door, ["--nun-faces=3"]).exit_code == 2
+
+
+@pytest.mark.parametrize("kind, good, wrong, told", [
+    (SeedRange(), "0,4294967295", "3,4294967296", "4294967296 is no seed; allowed: 0 to 2**32 - 1"),
+    (Number(1, 240), "29.97", "nan", '"nan" is not a number'),
+    (Folder(), ".", "", '--wish is empty; name a folder ("." is this one)')])
+def test_values_that_are_none_are_refused_before_anything_is_done(kind, good, wrong, told):
+    command = click.Command("door", params=[click.Option(["--wish"], type=kind)], callback=lambda wish: None)
+    assert CliRunner().invoke(command, ["--wish", good]).exit_code == 0
+    result = CliRunner().invoke(command, ["--wish", wrong])
+    assert result.exit_code == 2 and told in result.output
 
 
 def test_a_public_command_tells_nothing_of_the_machine():

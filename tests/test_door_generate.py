@@ -188,6 +188,12 @@ def test_too_little_speech_draws_the_mean_face_and_says_why(run, tmp_path, sampl
     assert np.array_equal(pixels(tmp_path / "out" / "a.png"), mean_face(run, tmp_path))
 
 
+def test_little_speech_is_told(run, voice):
+    told = "little speech: from under 3 s"
+    assert told in run("--wav", voice("short.wav", seconds=2.5, pauses=False)).stdout
+    assert told not in run("--wav", voice("long.wav", seconds=5.0)).stdout
+
+
 def test_clipping_is_told(run, tmp_path):
     loud = np.clip(speech_like(4.0) * 10, -1, 1)
     assert "clip" in run("--wav", write(tmp_path / "a.wav", loud)).stdout

@@ -63,6 +63,12 @@ def test_what_it_writes(run, tmp_path, picture, monkeypatch):
     assert np.array_equal(pixels(out / "proj00.png"), pixels(out / "proj.png"))
 
 
+def test_half_precision_blocks_draw_as_generate_draws_them(run, tmp_path, picture, tiny_half_model):
+    run("--target", picture, "--num-steps=2", "--save-video=0", network=tiny_half_model)
+    run("--projected-w", tmp_path / "out" / "projected_w.npz", door=generate, network=tiny_half_model)
+    assert np.array_equal(pixels(tmp_path / "out" / "proj00.png"), pixels(tmp_path / "out" / "proj.png"))
+
+
 def test_an_mp4_of_the_way(run, tmp_path, picture):
     encoder = pytest.importorskip("imageio_ffmpeg")
     run("--target", picture, "--num-steps=3", "--loss=pixels")

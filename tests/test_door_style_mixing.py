@@ -48,6 +48,14 @@ def test_rows_columns_mixes_and_the_grid(run, tmp_path, tiny_voice_model):
     assert "AI-generated" in chunks["Description"] and json.loads(chunks["ai:options"])["styles"] == [0, 1, 2]
 
 
+def test_half_precision_blocks_draw_as_generate_draws_them(run, tmp_path, tiny_half_model):
+    run("--rows=1-4", "--cols=1", network=tiny_half_model)
+    run("--seeds=1-4", door=generate, network=tiny_half_model)
+    for seed in range(1, 5):
+        assert np.array_equal(pixels(tmp_path / "out" / f"{seed}-{seed}.png"),
+                              pixels(tmp_path / "out" / f"seed{seed:04d}.png"))
+
+
 def test_stored_codes_take_part(run, tmp_path):
     ws = np.random.default_rng(0).standard_normal([2, 6, 16]).astype(np.float32)
     np.savez(tmp_path / "codes.npz", w=ws)

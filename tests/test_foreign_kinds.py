@@ -225,6 +225,22 @@ def test_a_learned_tensor_inside_the_layers_is_another_architecture(tmp_path):
         load(ff.write_torch(tmp_path / "a.pt", state))
 
 
+def test_noise_in_some_layers_only_is_refused_and_never_dropped(tmp_path):
+    g = ff.small_generator()
+    some = {name: t for name, t in g.state_dict().items() if not (".b4." in name and ".noise_" in name)}
+    module, tf = ff.nvidia_module(g), ff.tf_generator(g)
+    state = module.args[0]["state"]
+    for child in ("synthesis", "b8", "conv1"):
+        state = state["_modules"][child].args[0]["state"]
+    state["use_noise"] = False
+    synthesis = tf.state["components"]["synthesis"].state
+    synthesis["variables"] = [pair for pair in synthesis["variables"] if pair[0] != "4x4/Conv/noise_strength"]
+    for obj, told in ((some, "some of its layers have noise"), (module, "its layers differ in the use of noise"),
+                      ((tf, None, tf), "some of its layers have noise")):
+        with pytest.raises(ValueError, match=told):
+            voice2style.load_networks(ff.write_pickle(tmp_path / "a.pkl", obj))
+
+
 def test_a_foreign_discriminator_is_left_out(tmp_path):
     g = generator()
     foreign = ff.Call(

@@ -262,3 +262,21 @@ def test_loading_says_what_is_wrong(tmp_path, tiny_voice_model):
             voice2style.load(tmp_path / f"{name}.safetensors")
     with pytest.raises(ValueError, match="no such file"):
         voice2style.load(tmp_path / "missing.safetensors")
+
+
+@pytest.mark.parametrize("changes, told", [
+    ({"encoder": {"base_width": 1 << 20}}, r"encoder in the card of .* would be a network of more than \d{14,} bytes"),
+    ({"encoder": {"embed_dim": 1 << 40}}, r"encoder in the card of .* would be a network of more than \d{14,} bytes"),
+    ({"audio": {"num_mels": 1 << 40}}, "num_mels is 1099511627776; it can be at most 512"),
+    ({"audio": {"num_mfcc": 14}}, "a front-end of 42 rows and an encoder of 39"),
+    ({"encoder": {"num_ws": 4, "w_dim": 24}}, "an encoder of 4 x 24 codes and a generator of 6 x 16"),
+    ({"source": {"notes": 5}}, "notes: expected a list of sentences, got 5")])
+def test_a_card_that_lies_is_refused_before_it_costs_anything(tmp_path, tiny_voice_model, changes, told):
+    from torch_utils.checkpoint import load_checkpoint, save_checkpoint
+
+    tensors, card = load_checkpoint(tiny_voice_model)
+    for part, values in changes.items():
+        (card[part]["options"] if part == "encoder" else card[part]).update(values)
+    save_checkpoint(tmp_path / "lie.safetensors", tensors, card)
+    with pytest.raises(ValueError, match=told):
+        voice2style.load(tmp_path / "lie.safetensors")

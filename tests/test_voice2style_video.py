@@ -65,6 +65,12 @@ def shoot(path, frames, comment="hello"):
             add(frame)
 
 
+@pytest.mark.parametrize("channels", [2, 4])
+def test_other_channels_do_not_go_into_an_mp4(channels):
+    with pytest.raises(ValueError, match=f"frames of {channels} channels do not go into mp4 .* give a folder"):
+        film._rgb_even(torch.zeros(4, 4, channels, dtype=torch.uint8))
+
+
 def flat_frames(num, height=16, width=32, channels=3):
     return [torch.full([height, width, channels], 40 * index, dtype=torch.uint8) for index in range(num)]
 

@@ -41,4 +41,8 @@ class Card:
         found = values.get("format") if isinstance(values, dict) else None
         if found != FORMAT:
             raise ValueError(f'{where} has format "{found}"; this version of voice2style reads "{FORMAT}".')
-        return from_dict(Card, values, where=where)
+        card = from_dict(Card, values, where=where)
+        notes = card.source.get("notes", [])
+        if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+            raise ValueError(f"{where}: source: notes: expected a list of sentences, got {str(notes)[:80]}.")
+        return card

@@ -7,7 +7,7 @@ import sys
 import click
 
 import voice2style
-from dnnlib.command_line import BOOL, BadInput, Door, GridSize, NumRange
+from dnnlib.command_line import BOOL, BadInput, Door, Folder, GridSize, SeedRange
 
 LOWEST_PSI, HIGHEST_PSI = -1.0, 2.0
 
@@ -51,8 +51,8 @@ def _print_version(ctx, _, wanted):
 @click.option("--wav", multiple=True, metavar="FILE|FOLDER",
               help="Recording (wav, flac, ogg, mp3, ...) or folder of them, searched through all levels. "
                    "Repeat it, or list more names after the first: --wav *.wav")
-@click.option("--outdir", required=True, metavar="DIR", help="Where the pictures go. Made when it is not there; files "
-                                                             "of the same name are replaced.")
+@click.option("--outdir", type=Folder(), required=True, metavar="DIR",
+              help="Where the pictures go. Made when it is not there; files of the same name are replaced.")
 @click.option("--network", metavar="FILE|URL", help="Checkpoint, or any network file that can be read here.  "
                                                     "[default: the demo model]")
 @click.option("--trunc", "psi", type=Psi(), help="Truncation psi: 0 the mean face, 1 none.  "
@@ -65,7 +65,7 @@ def _print_version(ctx, _, wanted):
 @click.option("--num-coarse", type=click.IntRange(1), metavar="L",
               help="How many style layers follow the voice in the further faces.  [default: 8, but six are left]")
 @click.option("--grid", type=Sheet(), default=False, help="Also write grid.png, a contact sheet of everything drawn.")
-@click.option("--seeds", type=NumRange(), help="Without a voice: faces for seeds such as 0,3,5-9.")
+@click.option("--seeds", type=SeedRange(), help="Without a voice: faces for seeds such as 0,3,5-9.")
 @click.option("--projected-w", metavar="NPZ", help="Without a voice: faces for stored codes, key w [N, L, D].")
 @click.option("--class", "label", type=click.IntRange(0), help="Class of a conditional network.")
 @click.option("--noise-mode", type=click.Choice(["const", "random", "none"]), default="const", show_default=True,
@@ -98,8 +98,6 @@ def generate(wav, more, outdir, seeds, projected_w, **wishes):
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name that the terminal cannot show is no failure
     voices = (*wav, *more)
-    if not outdir:
-        raise BadInput('--outdir is empty; name a folder ("." is this one).')
     if seeds is not None and projected_w is not None:
         click.echo("note: --seeds is ignored with --projected-w.", err=True)
     if voices and (seeds is not None or projected_w is not None):

@@ -140,6 +140,9 @@ def _rgb_even(pixels):  # uint8 [H, W, 1|3] -> uint8 array [H', W', 3]
 
     pixels = pixels.cpu().numpy() if hasattr(pixels, "cpu") else pixels
     height, width, channels = pixels.shape
+    if channels not in (1, 3):
+        raise ValueError(f"frames of {channels} channels do not go into mp4 (allowed: 1 or 3); give a folder for PNG "
+                         "frames.")
     pixels = np.repeat(pixels, 3, axis=2) if channels == 1 else pixels
     return np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 

@@ -8,6 +8,7 @@ import torch
 
 SEGMENT_S = 60.0  # heard in one pass; a recording up to here is never cut
 LEAST_SPEECH_S = 1.0  # below this the mean face is the honest answer
+USUAL_SPEECH_S = 3.0  # clips of training have 3 to 8 s
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +64,7 @@ def listen(model, voice, *, vad="own", progress=None, segment_s=SEGMENT_S):
     """Returns what the model hears in a recording: a path, or samples [S] at its sample rate.
 
     Pauses are left out, as the detector `vad` finds them ("none" keeps them). With less than a second of speech
-    the codes are the mean face's, and a note says why.
+    the codes are the mean face's, and a note says why; with less than three a note says that it is little.
     `progress` is called with the seconds read, after each block. ValueError for a recording that cannot be used.
     """
     from voice2style.audio.voice_activity import speech_spans
@@ -79,7 +80,9 @@ def listen(model, voice, *, vad="own", progress=None, segment_s=SEGMENT_S):
             progress(len(block) / rate)
     speech_s = pool.num_samples / rate
     is_mean = speech_s < LEAST_SPEECH_S
-    reason = [] if not is_mean else [_why_mean(speech_s, findings)]
+    reason = [_why_mean(speech_s, findings)] if is_mean else []
+    if not is_mean and speech_s < USUAL_SPEECH_S:
+        reason = [f"little speech: from under {USUAL_SPEECH_S:.0f} s a face is a rougher guess"]
     codes = model.mean_codes() if is_mean else pool.codes()
     return Heard(codes, speech_s, recording_s, is_mean, (*reason, *findings))
 

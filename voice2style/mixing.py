@@ -73,7 +73,7 @@ def mix_styles(wishes):
     from voice2style.signing import checked_label, open_network
 
     prepare_folder(wishes.outdir)
-    signed = open_network(wishes.network, device=wishes.device)
+    signed = open_network(wishes.network, device=wishes.device, force_fp32=wishes.force_fp32)
     import torch  # open_network has imported it, with the manners that this takes
 
     styles = checked_styles(wishes.styles, signed.model.num_ws)

@@ -10,7 +10,7 @@ from torch_utils.checkpoint import load_checkpoint, load_strictly, part_of, read
 from torch_utils.devices import pick_device
 from torch_utils.random_streams import stream
 from voice2style.card import Card
-from voice2style.sizes import check_size
+from voice2style.sizes import check_encoder_size, check_size
 
 DEMO_MODEL = pathlib.Path(__file__).parent / "demo" / "model.safetensors"
 _SAMPLES_FOR_A_MEAN = 4096  # for generators that were published without their mean code
@@ -222,7 +222,19 @@ def _from_checkpoint(path, card):
 
     audio = from_dict(AudioSettings, card.audio, where=f'the audio settings in the card of "{path}"')
     encoder = _built(ENCODERS, card.encoder, part_of(tensors, "encoder"), "encoder", path)
+    _check_chain(audio, encoder.settings, generator, path)
     return VoiceToFace(FrontEnd(audio), encoder, generator, card)
+
+
+def _check_chain(audio, encoder, generator, path):
+    """Raises ValueError unless the encoder takes what the front-end gives, and gives what the generator takes."""
+    if audio.num_features != encoder.planes * encoder.rows:
+        raise ValueError(f'the card of "{path}" has a front-end of {audio.num_features} rows and an encoder of '
+                         f"{encoder.planes * encoder.rows}; they do not fit together. Get the file again.")
+    if (encoder.num_ws, encoder.w_dim) != (generator.num_ws, generator.w_dim):
+        raise ValueError(f'the card of "{path}" has an encoder of {encoder.num_ws} x {encoder.w_dim} codes and a '
+                         f"generator of {generator.num_ws} x {generator.w_dim}; they do not fit together. Get the file "
+                         "again.")
 
 
 def _built(table, part, tensors, role, path):
@@ -232,8 +244,9 @@ def _built(table, part, tensors, role, path):
                          f"{did_you_mean(part.kind, table)} Known: {', '.join(table)}.")
     settings_class, module_class = table[part.kind]
     settings = from_dict(settings_class, part.options, where=f'the {role} in the card of "{path}"')
-    if part.kind == "stylegan2":
-        check_size(settings, 4 * path.stat().st_size + (1 << 20), role=f'the {role} in the card of "{path}"')
+    check = {"stylegan2": check_size, "se_resnet": check_encoder_size}.get(part.kind)
+    if check:
+        check(settings, 4 * path.stat().st_size + (1 << 20), role=f'the {role} in the card of "{path}"')
     module = module_class(settings)
     load_strictly(module, tensors, where=f'the {role} of "{path}"')
     return module

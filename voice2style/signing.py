@@ -28,8 +28,8 @@ class SignedModel:
         return f"{sentence}. {json.dumps(about, sort_keys=True)}"
 
 
-def open_network(network=None, *, device="auto"):
-    """Returns the network of a path or address (None: the demo model), ready to draw and to sign."""
+def open_network(network=None, *, device="auto", force_fp32=False):
+    """Returns the network of a path or address (None: the demo model), ready to sign and to draw as generate does."""
     with ctrl_c_ends_at_once():
         from voice2style.pipeline import load, network_file
 
@@ -37,6 +37,7 @@ def open_network(network=None, *, device="auto"):
     model = load(path, device=device)
     for note in model.card.source.get("notes", []):
         warn(f"note: {path.name}: {note}")
+    model.accelerate(precision="fp32" if force_fp32 else "auto")
     return SignedModel(model, path.name if network else "voice2style demo model", sha256_file(path))
 
 

@@ -20,7 +20,18 @@ def check_size(settings, room, *, role):
         raise ValueError(f"{role} would have neither latent nor labels as input")
     if not 0 < len(settings.resample_filter) <= MOST_LAYERS:
         raise ValueError(f"{role} would have a resampling filter of {len(settings.resample_filter)} taps")
-    if (num_bytes := 4 * num_values(settings)) > room:
+    _check_room(num_values(settings), room, role)
+
+
+def check_encoder_size(settings, room, *, role):
+    """Raises ValueError for an encoder that takes more than `room` bytes."""
+    s, widest = settings, 8 * settings.base_width
+    rows = s.planes * s.rows if s.input_norm else s.planes
+    _check_room(27 * widest**2 + s.embed_dim * (widest + s.num_ws * s.w_dim) + rows, room, role)
+
+
+def _check_room(num_values, room, role):
+    if (num_bytes := 4 * num_values) > room:
         raise ValueError(
             f"{role} would be a network of more than {num_bytes} bytes, and a file of this length may make us hold"
             f" {room}: it declares more than it has"

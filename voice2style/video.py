@@ -97,7 +97,7 @@ def make_video(wishes):
     voices, faults = find_recordings(wishes.voices)
     if faults:
         raise ValueError(faults[0])
-    signed = open_network(wishes.network, device=wishes.device)
+    signed = open_network(wishes.network, device=wishes.device, force_fp32=wishes.force_fp32)
     import torch  # open_network has imported it, with the manners that this takes
 
     if wishes.seeds is not None:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 KINDS = ("mfcc", "logmel", "spectrogram")
 NORMALISATIONS = ("none", "cmvn")
 
+# No front-end needs more; a card that asks for more would only eat memory.
+_MOST_RATE, _MOST_FFT, _MOST_MELS, _MOST_WIDTH = 1_000_000, 1 << 16, 512, 1000
+
 # What a field left at None becomes, by kind: the three published front-ends.
 _BY_KIND = {
     "mfcc": {"preemphasis": 0.95, "frame_ms": 25.0, "hop_ms": 12.5, "normalise": "none"},
@@ -50,7 +53,7 @@ class AudioSettings:
                 object.__setattr__(self, name, value.item())
         if self.kind not in KINDS:
             raise ValueError(f"audio kind {self.kind!r} is unknown; choose one of {', '.join(KINDS)}")
-        _check_number(self, "sample_rate_hz", low=1000, whole=True)
+        _check_number(self, "sample_rate_hz", low=1000, high=_MOST_RATE, whole=True)
         if isinstance(self.normalise, bool):  # the plain question "normalise?" deserves the plain answer
             object.__setattr__(self, "normalise", "cmvn" if self.normalise else "none")
         for name, value in _BY_KIND[self.kind].items():
@@ -105,22 +108,25 @@ class AudioSettings:
         return self.planes * self.rows
 
 
-def _check_number(settings: AudioSettings, name: str, *, low: float, above: bool = False, whole: bool = False) -> None:
-    """Raise ValueError unless the field is a finite number at (or, if `above`, strictly above) `low`."""
+def _check_number(settings: AudioSettings, name: str, *, low: float, high: float = math.inf, above: bool = False,
+                  whole: bool = False) -> None:
+    """Raise ValueError unless the field is a finite number from (or, if `above`, strictly above) `low` to `high`."""
     value = getattr(settings, name)
     allowed = int if whole else (int, float)
     good = isinstance(value, allowed) and not isinstance(value, bool) and math.isfinite(value)
     if not good or value < low or (above and value == low):
         kind = "a whole number" if whole else "a number"
         raise ValueError(f"{name} is {value!r}; it must be {kind} {'above' if above else 'of at least'} {low:g}")
+    if value > high:
+        raise ValueError(f"{name} is {value}; it can be at most {high}")
 
 
 def _check(s: AudioSettings) -> None:
     """Raise ValueError for settings that cannot give features; warn about unusual frames."""
-    _check_number(s, "n_fft", low=1, whole=True)
-    _check_number(s, "num_mels", low=1, whole=True)
+    _check_number(s, "n_fft", low=1, high=_MOST_FFT, whole=True)
+    _check_number(s, "num_mels", low=1, high=_MOST_MELS, whole=True)
     _check_number(s, "num_mfcc", low=1, whole=True)
-    _check_number(s, "delta_width", low=1, whole=True)
+    _check_number(s, "delta_width", low=1, high=_MOST_WIDTH, whole=True)
     _check_number(s, "fmin_hz", low=0)
     _check_number(s, "fmax_hz", low=0, above=True)
     _check_number(s, "log_floor", low=0, above=True)

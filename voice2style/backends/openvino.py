@@ -1,4 +1,4 @@
-"""Pictures by OpenVINO (extra [openvino]), from the same ONNX graph that `convert.py --to onnx` writes."""
+"""Pictures by OpenVINO (extra [openvino]), from the same ONNX graph that `convert.py --format onnx` writes."""
 
 import pathlib
 import tempfile

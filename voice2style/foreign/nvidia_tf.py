@@ -4,7 +4,7 @@ import re
 
 from voice2style.foreign.inert import ArrayRef, Thing
 from voice2style.foreign.plan import Found, Plan
-from voice2style.foreign.state_dicts import resolutions
+from voice2style.foreign.state_dicts import all_or_none, resolutions
 from voice2style.foreign.windows import Refusal
 
 TRANSFORMS = {  # kind -> (number of dimensions, function)
@@ -216,7 +216,10 @@ def _generator(role, state, version):
         layer_features=first[1] if num_layers > 1 else None,
         w_avg_beta=_number(kwargs.get("dlatent_avg_beta"), 0.995),
         architecture="resnet" if resnet else "skip" if skip else "orig",
-        use_noise="synthesis/4x4/Conv/noise_strength" in values and kwargs.get("use_noise") is not False,
+        use_noise=kwargs.get("use_noise") is not False and all_or_none(
+            f"synthesis/{r}x{r}/{layer}/noise_strength" in values
+            for r in rs for layer in (("Conv0_up", "Conv1") if r > 4 else ("Conv",))
+        ),
         const_shape=tuple(_shape(values, "synthesis/4x4/Const/const", 4)[2:]),
     )
     plan = Plan(role, settings, {})

@@ -203,10 +203,8 @@ def _generator_attributes(contents, prefix, settings):
     said = common(contents, architectures, "architecture", str, "architecture")
     if said is not None and len(rs) > 1:
         settings["architecture"] = said
-    for r in rs:  # a layer may keep its noise tensors and not use them
-        for j in (0, 1):
-            if contents.attributes(f"{prefix}synthesis.b{r}.conv{j}").get("use_noise") is False:
-                settings["use_noise"] = False
+    if common(contents, layers, "use_noise", bool, "the use of noise") is False:
+        settings["use_noise"] = False  # layers may keep their noise tensors and not use them
 
 
 def _discriminator(contents, prefix, notes, *, required):

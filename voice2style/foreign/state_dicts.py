@@ -63,12 +63,22 @@ def generator_settings(shapes):
         img_channels=_shape(shapes, f"synthesis.b{rs[-1]}.torgb.weight", 4)[0],
         channels=tuple(_shape(shapes, f"synthesis.b{r}.conv1.weight", 4)[0] for r in rs),
         architecture="resnet" if resnet else "skip" if skip else "orig",
-        use_noise="synthesis.b4.conv1.noise_strength" in shapes,
+        use_noise=all_or_none(
+            f"synthesis.b{r}.conv{j}.noise_strength" in shapes for r in rs for j in (0, 1) if r > 4 or j
+        ),
         const_shape=tuple(const[1:]),
     )
     if const[0] != settings["channels"][0]:
         raise Refusal(f"its constant has {const[0]} channels and its first layer {settings['channels'][0]}")
     return settings
+
+
+def all_or_none(layers_with_noise):
+    """True if all layers have noise, False if none has; a network of both kinds has another arithmetic."""
+    found = set(layers_with_noise)
+    if len(found) > 1:
+        raise Refusal("some of its layers have noise inputs and others none: it is damaged, or another architecture")
+    return found == {True}
 
 
 def discriminator_settings(shapes):
