@@ -12,10 +12,11 @@ import torch
 from test_training_runs import QUICK, TINY, faces16, run_gan  # noqa: F401  (a fixture)
 
 from torch_utils.checkpoint import load_checkpoint
+from training import run_folder
 from training.curves import read_stats
 from training.loop import Loop
 from training.phase_runner import PhaseRunner
-from training.run_folder import append_whole
+from training.run_folder import RunFolder, append_whole
 from training.settings import RunSettings
 from training.states import read_state
 
@@ -176,6 +177,7 @@ def test_latest_goes_on_in_the_newest_run_and_may_be_longer(tmp_path, faces16): 
     assert [line["Progress/tick"]["mean"] for line in read_stats(longer / "stats.jsonl")] == [1, 2, 3, 4]
     with pytest.raises(ValueError, match="settings.batch = 4, this command 8"):
         run_gan(tmp_path, faces16, dataclasses.replace(TINY, batch=8), run=run)
+    assert run_gan(tmp_path, faces16).parent == short  # what was refused did not take the run's name away
 
 
 def test_a_full_disk_does_not_end_the_run_and_the_last_state_stays(tmp_path, faces16, whole, monkeypatch, capsys):  # noqa: F811
@@ -219,6 +221,28 @@ def test_two_processes_never_train_in_one_folder(tmp_path, faces16, monkeypatch)
     monkeypatch.setattr(Loop, "run", second)
     with pytest.raises(ValueError, match='another process is training in ".*00000-tiny"'):
         run_gan(tmp_path, faces16)
+
+
+def test_a_command_that_is_refused_does_not_take_the_folder_from_the_one_that_trains_in_it(tmp_path):
+    with RunFolder(tmp_path, "tiny", {"task": "gan", "settings": {"total_kimg": 1}}) as folder:
+        with pytest.raises(ValueError, match="another process is training"):
+            RunFolder(tmp_path, "tiny", {"task": "gan", "settings": {"total_kimg": 2}}, latest=True).__enter__()
+        assert json.loads((folder.path / "training_options.json").read_text())["settings"] == {"total_kimg": 1}
+
+
+def test_two_runs_that_start_at_the_same_time_get_two_folders(tmp_path, monkeypatch):
+    original, made = run_folder._find, []
+
+    def find(*args):
+        found = original(*args)
+        if not made:
+            made.append(True)
+            made.append(RunFolder(tmp_path, "tiny", {"settings": {"seed": 1}}))  # it looked at the same instant
+        return found
+
+    monkeypatch.setattr(run_folder, "_find", find)
+    assert RunFolder(tmp_path, "tiny", {"settings": {"seed": 0}}).path.name == "00001-tiny"
+    assert made[1].path.name == "00000-tiny"
 
 
 def test_lines_are_appended_whole_and_what_was_torn_is_cut(tmp_path, monkeypatch):

@@ -67,6 +67,7 @@ class Loop:
         task, folder = self.task, self.folder
         state = folder.states.newest(lambda line: folder.say(f"Warning: {line}"))
         first = task.first if state is None else self._restore(state)
+        folder.note_options()
         path = self._snapshot_path(task.last)
         if state is None:
             self._guarded("the first pictures", lambda: task.draw_pictures(None))

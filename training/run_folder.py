@@ -29,25 +29,23 @@ class RunFolder:
     """
 
     def __init__(self, outdir, desc, options, *, notes=None, latest=False, keep_states=2):
-        self.options = json.loads(json.dumps(options))
-        self.path = _place(outdir, desc, self.options, latest)
+        self.options, self._notes = json.loads(json.dumps(options)), notes or {}
+        self.path = _place(outdir, desc, self.options, latest, make=True)
         self.states = States(self.path, keep=keep_states)
         self._tee, self._lock, self.warned = None, None, set()
         self.started = time.time()
         if not is_first():
             return
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with atomic_path(self.path / "training_options.json") as temporary:
-                temporary.write_text(json.dumps({**self.options, **(notes or {})}, indent=2), encoding="utf-8")
             self._log = open(self.path / "log.txt", "a", encoding="utf-8", errors="replace")
         except OSError as error:
-            raise ValueError(f'the run folder "{self.path}" cannot be written ({error.strerror}); '
-                             "give another --outdir.") from error
+            raise _not_writable(self.path, error) from error
 
     def __enter__(self):
         if is_first():
             self._lock = _locked(self.path)
+            if _compared(_options_of(self.path)) in (None, _compared(self.options)):
+                self.note_options()
             for leftover in self.path.glob(".*.part*"):  # of a process that was killed while it wrote
                 leftover.unlink(missing_ok=True)
             self._tee = contextlib.ExitStack()
@@ -60,6 +58,20 @@ class RunFolder:
             self._tee.close()
             self._lock.close()
             self._tee = None
+
+    def note_options(self):
+        """Writes training_options.json: from now on this command finds the folder.
+
+        A command with other settings (`latest`) does so only once its state was taken up: one that is refused leaves
+        the run to the command that it belongs to.
+        """
+        if not is_first():
+            return
+        try:
+            with atomic_path(self.path / "training_options.json") as temporary:
+                temporary.write_text(json.dumps({**self.options, **self._notes}, indent=2), encoding="utf-8")
+        except OSError as error:
+            raise _not_writable(self.path, error) from error
 
     def say(self, line):
         """Prints a line and appends it to log.txt; other ranks are silent."""
@@ -136,10 +148,33 @@ def has_state(outdir, desc, options, *, latest=False):
     return value_of_first(bool(States(folder).paths()) if is_first() else None)
 
 
-def _place(outdir, desc, options, latest):
-    """Returns the folder of a run in every rank, as the first one finds it."""
-    found = str(_find(pathlib.Path(outdir), desc, options, latest)) if is_first() else None
-    return pathlib.Path(value_of_first(found))
+def _place(outdir, desc, options, latest, *, make=False):
+    """Returns the folder of a run in every rank, as the first one finds it; `make`: there is one then."""
+    found = None
+    if is_first():
+        found = _find(pathlib.Path(outdir), desc, options, latest)
+        while make and not _made(found):  # another run, started at the same time, took the name
+            found = _find(pathlib.Path(outdir), desc, options, latest)
+    return pathlib.Path(value_of_first(None if found is None else str(found)))
+
+
+def _made(path):
+    """Makes the folder of a new run; returns whether it is this process's, or that of an earlier command of this run.
+    """
+    if _options_of(path) is not None:
+        return True
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir()
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise _not_writable(path, error) from error
+    return True
+
+
+def _not_writable(path, error):
+    return ValueError(f'the run folder "{path}" cannot be written ({error.strerror}); give another --outdir.')
 
 
 def _find(outdir, desc, options, latest):
