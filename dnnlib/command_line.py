@@ -1,5 +1,6 @@
 """Manners of every door: `_` for `-` in options, one line and exit code 2 for bad input, number ranges."""
 
+import math
 import os
 import shlex
 
@@ -26,6 +27,14 @@ class _Manners:
         extra.setdefault("token_normalize_func", _dashes)
         extra.setdefault("help_option_names", ["-h", "--help"])
         return super().make_context(info_name, args, parent=parent, **extra)
+
+    def parse_args(self, ctx, args):
+        left = super().parse_args(ctx, args)
+        for param in self.params:
+            value = ctx.params.get(param.name)
+            if isinstance(param.type, type(click.FLOAT)) and isinstance(value, float) and math.isnan(value):
+                raise click.BadParameter("nan is not a number.", ctx, param)
+        return left
 
     def invoke(self, ctx):
         try:

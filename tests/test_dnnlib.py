@@ -158,6 +158,17 @@ def test_doors_end_bad_input_in_one_line(fail, code, text):
     assert CliRunner().invoke(_door, ["--nun-faces=3"]).exit_code == 2
 
 
+@pytest.mark.parametrize("kind", [click.FLOAT, click.FloatRange(0, 2), click.FloatRange(min=0)])
+def test_no_door_takes_nan_for_a_number(kind):
+    @click.command(cls=Door)
+    @click.option("--psi", type=kind)
+    def door(psi):
+        click.echo(psi)
+
+    result = CliRunner().invoke(door, ["--psi=nan"])
+    assert result.exit_code == 2 and "'--psi': nan is not a number" in result.output
+
+
 def test_a_public_command_tells_nothing_of_the_machine():
     words = ["--data=/home/me/a b.zip", "--network", "/tmp/x/net.pkl", "--outdir", "runs/gan", "--kimg=3"]
     wanted = "python train.py '--data=a b.zip' --network net.pkl --outdir runs/gan --kimg=3"

@@ -32,6 +32,7 @@ def configure(*, task, data, cfg=None, gpus=1, resolution=None, no_se=None, acti
     """Returns the settings of a task; ValueError for an option that the task does not have, or that does not fit."""
     dataset = Dataset(data)
     given = {name: value for name, value in given.items() if value is not None}
+    _check_finite({**given, "initstrength": initstrength})
     cfg = cfg or default_cfg(task, dataset)
     side = resolution or dataset.card.get("resolution")
     settings = _row(task, cfg, side, gpus, cbase, cmax)
@@ -63,6 +64,12 @@ def configure(*, task, data, cfg=None, gpus=1, resolution=None, no_se=None, acti
         names = sorted(_OPTION_OF.get(name, "--" + name.replace("_", "-")) for name in foreign)
         raise ValueError(f"--task={task} has no option {', '.join(names)}.")
     return dataclasses.replace(settings, **given)
+
+
+def _check_finite(given):
+    for name, value in given.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"--{name.replace('_', '-')} is {value}; give a finite number.")
 
 
 def _in_iterations(given, batch):
