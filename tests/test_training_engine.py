@@ -218,6 +218,13 @@ def test_the_path_length_of_parts_is_that_of_the_batch():
     torch.testing.assert_close(found[None][1], moved)
 
 
+def test_a_mapping_that_is_held_still_has_a_path_length():
+    step, batch = a_step(), a_batch()
+    step.G.requires_grad_(False)
+    step.G.synthesis.requires_grad_(True)  # --freezeM with all layers
+    assert step._lengths(batch, Draw(0, "Greg", 0)).requires_grad
+
+
 def test_out_of_memory_halves_the_pieces_once_aloud_and_changes_no_number():
     found, lines = {}, []
     for fails in (False, True):
