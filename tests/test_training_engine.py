@@ -199,12 +199,14 @@ def test_the_path_length_of_parts_is_that_of_the_batch():
     step, batch, draw = a_step(), a_batch(), Draw(0, "Greg", 0)
     step.pl_mean = torch.tensor(0.3)
     runner = PhaseRunner(seed=0, batch_gpu=None, stats=RunningStats(), device=torch.device("cpu"), say=print)
-    found = {}
+    found, said = {}, {}
     for batch_gpu in (None, 2):
         step.G.zero_grad()
         runner.batch_gpu = batch_gpu
         phase = next(phase for phase in step.phases(0) if phase.name == "Greg")
-        runner._gradients(phase, batch.first(0.5), draw)
+        for values, share in runner._gradients(phase, batch.first(0.5), draw):
+            for name, value in values.items():
+                said[batch_gpu, name] = said.get((batch_gpu, name), 0) + value * share
         found[batch_gpu] = [p.grad.clone() for p in step.G.parameters() if p.grad is not None], step._next_pl_mean
         step._lengths_mean = None
     assert len(found[None][0]) > 10
@@ -212,10 +214,15 @@ def test_the_path_length_of_parts_is_that_of_the_batch():
     half = batch.first(0.5)
     images, ws, _ = step.fakes(half, draw, None)  # the published form: one batch, gradient through the mean
     noise = torch.stack([torch.randn(3, 16, 16, generator=draw("path", place)) for place in range(4)])
-    loss, moved = path_length_loss(path_lengths(images, ws, noise), torch.tensor(0.3))
+    lengths = path_lengths(images, ws, noise)
+    loss, moved = path_length_loss(lengths, torch.tensor(0.3))
     wanted = torch.autograd.grad(loss * step.settings.pl_interval, list(step.G.parameters()), allow_unused=True)
     torch.testing.assert_close(found[None][0], [g for g in wanted if g is not None], rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(found[None][1], moved)
+    penalty = (lengths - moved).square().mean()  # what the published names stand for
+    for batch_gpu in (None, 2):
+        torch.testing.assert_close(said[batch_gpu, "Loss/pl_penalty"], penalty.detach())
+        torch.testing.assert_close(said[batch_gpu, "Loss/G/reg"], 2 * penalty.detach())
 
 
 def test_a_mapping_that_is_held_still_has_a_path_length():
@@ -269,7 +276,7 @@ def test_statistics_are_means_over_iterations_and_count_what_is_not_finite():
 
 
 def quiet_tick(**more):
-    usual = {"Loss/signs/real": 0.4, "Loss/signs/fake": -0.3, "Gradients/Gmain": 1.0, "Loss/pl_penalty": 0.5}
+    usual = {"Loss/signs/real": 0.4, "Loss/signs/fake": -0.3, "Gradients/Gmain": 1.0, "Loss/pl_length": 0.5}
     return {name: single(value) for name, value in {**usual, **more}.items()}
 
 
@@ -277,7 +284,7 @@ def quiet_tick(**more):
     ([{"Loss/G/loss": math.nan}], False, "NaN or infinite values in Loss/G/loss"),
     ([{"Loss/signs/real": 0.99, "Loss/signs/fake": -0.99}] * 3, False, "D tells real from generated faces"),
     ([{"Gradients/Gmain": 50.0}], False, "the gradient of Gmain is 50 times its usual size"),
-    ([{"Loss/pl_penalty": 8.0}], False, "the path length runs away: 8, usually 0.5"),
+    ([{"Loss/pl_length": 8.0}], False, "the path length runs away: 8, usually 0.5"),
     ([{}] * 3, True, "the augmentation's p has stood at its bound"),
 ])
 def test_each_early_warning_comes_once_and_only_when_it_is_true(ticks, at_bound, message):
