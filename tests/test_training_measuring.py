@@ -224,6 +224,17 @@ def test_the_cache_is_keyed_by_content(folders, monkeypatch):
     assert [side for side, _, _ in seen][4:] == ["real", "fake"]
 
 
+@pytest.mark.parametrize("damage", [lambda content: b"", lambda content: content[:-3], lambda content: b"x" * 500])
+def test_a_cache_that_is_damaged_is_as_good_as_none(folders, monkeypatch, damage):
+    real, fake = folders
+    seen = passes(monkeypatch)
+    before = values(measure(["fid50k_full", "kid50k_full"], fakes=fake, data=real, settings=DRAWN))
+    for path in training.bench.cache_dir("metrics").glob("*/*.np[yz]"):
+        path.write_bytes(damage(path.read_bytes()))
+    assert values(measure(["fid50k_full", "kid50k_full"], fakes=fake, data=real, settings=DRAWN)) == before
+    assert [(side, what) for side, what, _ in seen[2:3]] == [("real", ["features", "moments"])]
+
+
 def test_flips_double_the_real_side_of_fid50k_only(folders, monkeypatch):
     real, fake = folders
     seen = passes(monkeypatch)
@@ -253,6 +264,26 @@ def test_a_stopped_measurement_goes_on(tiny_voice_model, world, monkeypatch):
     assert drawn[24:] == list(range(16, 40)) and again["fid50k_full"] == pytest.approx(whole["fid50k_full"], rel=1e-9)
     work = training.bench.cache_dir("metrics", "unfinished")
     assert not work.exists() or not list(work.iterdir())
+
+
+@pytest.mark.parametrize("name", ["fid50k_full", "ppl2_wend"])
+def test_what_a_stopped_measurement_kept_may_be_damaged(tiny_voice_model, world, monkeypatch, name):
+    settings, asked, original = dataclasses.replace(DRAWN, num=24), [], Latents.noise
+
+    def noise(self, indices):
+        asked.append(indices)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return original(self, indices)
+
+    whole = values(measure([name], network=tiny_voice_model, data=world, settings=settings))
+    monkeypatch.setattr(Latents, "noise", noise)
+    with pytest.raises(KeyboardInterrupt):
+        measure([name], network=tiny_voice_model, data=world, settings=settings)
+    kept = list(training.bench.cache_dir("metrics", "unfinished").rglob("*.np[yz]"))
+    for path in kept:
+        path.write_bytes(path.read_bytes()[:50])
+    assert kept and values(measure([name], network=tiny_voice_model, data=world, settings=settings)) == whole
 
 
 @pytest.mark.parametrize("name", ["ppl2_wend", "path_length"])
