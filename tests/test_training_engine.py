@@ -165,6 +165,10 @@ def test_labels_are_numbers_or_vectors_and_all_there(tmp_path, faces16):  # noqa
         label_table(dataset, [{**rows[0], "label": 1}, *rows[1:]])
     with pytest.raises(ValueError, match="neither all whole numbers nor vectors"):
         label_table(dataset, [{**rows[0], "label": 1}, {**rows[1], "label": [1.0]}])
+    with pytest.raises(ValueError, match="has the label 1000000000; classes are numbered from 0, without gaps"):
+        label_table(dataset, [{**row, "label": 10**9} for row in rows])
+    with pytest.raises(ValueError, match="labels with numbers that are not finite"):
+        label_table(dataset, [{**row, "label": [math.nan]} for row in rows])
     with pytest.raises(ValueError, match="has no labels; --cond=1 needs rows"):
         Faces(dataset, resolution=16, cond=True)
     assert len(Faces(dataset, resolution=16, subset=5)) == 5

@@ -9,6 +9,7 @@ from torch_utils.random_streams import numpy_stream
 from training.reals import EndlessOrder, check_size
 
 _PCM = 32767
+_MOST_CLASSES = 100_000
 
 
 class Store:
@@ -74,9 +75,17 @@ def label_table(dataset, rows):  # -> float32 [N, c_dim], or None
     if len(given) < len(found):
         raise ValueError(f'"{dataset.path}": {len(found) - len(given)} of {len(found)} faces have no label.')
     if all(isinstance(label, int) and not isinstance(label, bool) and label >= 0 for label in found):
-        return np.eye(max(found) + 1, dtype=np.float32)[found]
+        if max(found) >= _MOST_CLASSES:
+            raise ValueError(f'"{dataset.path}" has the label {max(found)}; classes are numbered from 0, without gaps, '
+                             f"up to {_MOST_CLASSES - 1}.")
+        table = np.zeros([len(found), max(found) + 1], np.float32)
+        table[np.arange(len(found)), found] = 1
+        return table
     if all(isinstance(label, list) and len(label) == len(found[0]) for label in found):
-        return np.asarray(found, np.float32)
+        table = np.asarray(found, np.float32)
+        if not np.isfinite(table).all():
+            raise ValueError(f'"{dataset.path}" has labels with numbers that are not finite.')
+        return table
     raise ValueError(f'"{dataset.path}": labels are neither all whole numbers nor vectors of one length.')
 
 
