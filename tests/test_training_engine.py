@@ -111,6 +111,28 @@ def test_damaged_items_are_named_and_replaced_alike_however_they_are_read(tmp_pa
         list(feed_of(strict, last=12, skip_corrupt=1, **how))
 
 
+@pytest.mark.parametrize("how", [{"cache_gb": 1}, {"cache_gb": 0, "workers": 0}])
+def test_a_damaged_face_is_never_replaced_by_that_of_another_person(tmp_path, pairs16, how):  # noqa: F811
+    rows = Dataset(pairs16).faces("train")
+    path = damaged(tmp_path / "bad.zip", pairs16, [rows[3]["path"], rows[7]["path"]])
+
+    def voices(rows):
+        faces = Faces(Dataset(path), resolution=16, seed=0)
+        codes = {row["path"]: np.ones((6, 16), np.float32) for row in rows}
+        return Voices(Dataset(path), crop_s=0.5, seed=0, batch=4, faces=faces, codes=codes)
+
+    source = voices(rows[:12])
+    own = {row["person"]: Dataset(pairs16).read_face(row) for row in rows}
+    batches = list(feed_of(source, last=8, **how))
+    for batch in batches:
+        for number, image in zip(batch.people.tolist(), batch.images):
+            pixels = ((image + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
+            assert np.array_equal(pixels, own[source.people[number]])
+    assert alike(content(batches), content(feed_of(voices(rows[:12]), last=8)))
+    with pytest.raises(ValueError, match="may be passed over"):
+        list(feed_of(voices([rows[3], rows[7]]), **how))
+
+
 def test_a_replacement_is_never_damaged_itself():
     def read(k):
         if k % 2:
