@@ -4,11 +4,13 @@ import dataclasses
 import itertools
 import json
 import math
+import types
 import zipfile
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from test_training_runs import QUICK, TINY, faces16, pairs16, run_gan  # noqa: F401  (fixtures)
 
 from torch_utils.running_stats import RunningStats, single
@@ -27,6 +29,7 @@ from training.settings import RunSettings, VoiceSettings
 from training.sheets import sheet_size
 from training.sources import Faces, Store, Voices, crop, label_table
 from training.viewing import Viewing, is_higher_better
+from training.voice_loop import write_pairs
 from training.voice_step import rate_share
 from voice2style.pipeline import load
 
@@ -131,6 +134,15 @@ def test_a_damaged_face_is_never_replaced_by_that_of_another_person(tmp_path, pa
     assert alike(content(batches), content(feed_of(voices(rows[:12]), last=8)))
     with pytest.raises(ValueError, match="may be passed over"):
         list(feed_of(voices([rows[3], rows[7]]), **how))
+
+
+def test_the_sheet_of_pairs_leaves_damaged_faces_out(tmp_path, pairs16):  # noqa: F811
+    path = damaged(tmp_path / "bad.zip", pairs16, [Dataset(pairs16).faces("train")[0]["path"]])
+    model = types.SimpleNamespace(codes=lambda wave: wave, synthesis=lambda codes: torch.zeros(1, 3, 16, 16))
+    voices = Voices(Dataset(path), crop_s=0.5, seed=0)
+    write_pairs(model, voices, None, types.SimpleNamespace(path=tmp_path), number="1")
+    width, height = Image.open(tmp_path / "pairs.png").size
+    assert width // 16 * (height // 16) == 48 and len(Dataset(path).faces("train")) == 24  # 23 pairs, two cells white
 
 
 def test_a_replacement_is_never_damaged_itself():
