@@ -11,6 +11,7 @@ import pytest
 import torch
 from test_training_runs import QUICK, TINY, faces16, run_gan  # noqa: F401  (a fixture)
 
+import training.states
 from torch_utils.checkpoint import load_checkpoint
 from training import run_folder
 from training.curves import read_stats
@@ -212,6 +213,27 @@ def test_a_full_disk_before_there_is_a_state_does_not_speak_of_one(tmp_path, fac
     with pytest.raises(OSError, match="No space left.*no state was written before, the same command starts anew"):
         run_gan(tmp_path, faces16, short)
     assert list((tmp_path / "00000-tiny").glob("state-*")) == []
+
+
+@pytest.mark.parametrize("at, words", [(0, "starts anew"), (4, "goes on from the last state")])
+def test_a_stop_on_a_full_disk_says_where_the_run_goes_on(tmp_path, faces16, monkeypatch, at, words):  # noqa: F811
+    original = PhaseRunner.run
+
+    def asks(self, step, batch, index):
+        if index == at:
+            monkeypatch.setattr(training.states, "write_archive", full)
+            os.kill(os.getpid(), signal.SIGINT)
+        original(self, step, batch, index)
+
+    def full(*_):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(PhaseRunner, "run", asks)
+    with pytest.raises(KeyboardInterrupt):
+        run_gan(tmp_path, faces16)
+    log = (tmp_path / "00000-tiny" / "log.txt").read_text()
+    assert "Warning: the state could not be written (No space left on device)" in log
+    assert f"the same command {words}." in log
 
 
 def test_two_processes_never_train_in_one_folder(tmp_path, faces16, monkeypatch):  # noqa: F811

@@ -216,15 +216,15 @@ class Loop:
         return True
 
     def _save_state(self, iterations, seconds):
+        """Writes a state; returns whether it worked."""
         step = self.task.step
-        if is_first():
-            self._guarded("the state", lambda: self.folder.states.save({
-                "options": self.folder.options, "next": iterations, "seconds": seconds,
-                "kimg": iterations * self.task.batch / 1000, "tick": iterations // self.task.per_tick,
-                "networks": {name: network.state_dict() for name, network in step.networks.items()},
-                "optimisers": {name: optimiser.state_dict() for name, optimiser in step.optimisers.items()},
-                "step": step.state(), "stats": self.stats.state(),
-                "warnings": self.warnings.state()}, iterations))
+        return self._guarded("the state", lambda: self.folder.states.save({
+            "options": self.folder.options, "next": iterations, "seconds": seconds,
+            "kimg": iterations * self.task.batch / 1000, "tick": iterations // self.task.per_tick,
+            "networks": {name: network.state_dict() for name, network in step.networks.items()},
+            "optimisers": {name: optimiser.state_dict() for name, optimiser in step.optimisers.items()},
+            "step": step.state(), "stats": self.stats.state(),
+            "warnings": self.warnings.state()}, iterations))
 
     def _restore(self, state):
         step = self.task.step
@@ -266,9 +266,10 @@ class Loop:
                 signal.signal(number, handler)
 
     def _stop(self, iterations, seconds):
-        self._save_state(iterations, seconds)
-        kimg = iterations * self.task.batch / 1000
-        self.folder.say(f"Stopped at {kimg:.1f} kimg; the same command goes on from there.")
+        kimg, goes_on = iterations * self.task.batch / 1000, "goes on from there"
+        if not self._save_state(iterations, seconds):
+            goes_on = "goes on from the last state" if self.folder.states.paths() else "starts anew"
+        self.folder.say(f"Stopped at {kimg:.1f} kimg; the same command {goes_on}.")
         if self.stopped == signal.SIGTERM:
             raise SystemExit(128 + signal.SIGTERM)
         raise KeyboardInterrupt
