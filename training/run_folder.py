@@ -124,14 +124,13 @@ class RunFolder:
 
 def append_whole(path, content):
     """Appends bytes by one write; what a full disk took of them is cut off again. Cuts a torn last line first."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         end = os.lseek(file, 0, os.SEEK_END)
         if end and os.pread(file, 1, end - 1) != b"\n":  # the power failed in the middle of a line
             tail = os.pread(file, min(end, 1 << 20), max(end - (1 << 20), 0))
             end -= len(tail) - (tail.rfind(b"\n") + 1)
             os.ftruncate(file, end)
-            os.lseek(file, end, os.SEEK_SET)
         try:
             if os.write(file, content) != len(content):
                 raise OSError(28, os.strerror(28))
