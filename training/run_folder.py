@@ -40,12 +40,12 @@ class RunFolder:
             self._log = open(self.path / "log.txt", "a", encoding="utf-8", errors="replace")
         except OSError as error:
             raise _not_writable(self.path, error) from error
+        if _compared(_options_of(self.path)) in (None, _compared(self.options)):
+            self.note_options()
 
     def __enter__(self):
         if is_first():
             self._lock = _locked(self.path)
-            if _compared(_options_of(self.path)) in (None, _compared(self.options)):
-                self.note_options()
             for leftover in self.path.glob(".*.part*"):  # of a process that was killed while it wrote
                 leftover.unlink(missing_ok=True)
             self._tee = contextlib.ExitStack()
@@ -149,19 +149,16 @@ def has_state(outdir, desc, options, *, latest=False):
 
 def _place(outdir, desc, options, latest, *, make=False):
     """Returns the folder of a run in every rank, as the first one finds it; `make`: there is one then."""
-    found = None
+    path = None
     if is_first():
-        found = _find(pathlib.Path(outdir), desc, options, latest)
-        while make and not _made(found):  # another run, started at the same time, took the name
-            found = _find(pathlib.Path(outdir), desc, options, latest)
-    return pathlib.Path(value_of_first(None if found is None else str(found)))
+        path, there = _find(pathlib.Path(outdir), desc, options, latest)
+        while make and not there and not _made(path):  # another run, started at the same time, took the name
+            path, there = _find(pathlib.Path(outdir), desc, options, latest)
+    return pathlib.Path(value_of_first(None if path is None else str(path)))
 
 
 def _made(path):
-    """Makes the folder of a new run; returns whether it is this process's, or that of an earlier command of this run.
-    """
-    if _options_of(path) is not None:
-        return True
+    """Makes a new folder; returns False when the name is taken."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir()
@@ -177,7 +174,7 @@ def _not_writable(path, error):
 
 
 def _find(outdir, desc, options, latest):
-    """Returns the folder of the run: that of the same options, or the newest one, or a new name."""
+    """Returns (folder of the run, True): that of the same options or the newest one; or (a new name, False)."""
     try:
         there = list(outdir.iterdir()) if outdir.exists() else []
         found = sorted((int(match[1]), path) for path in there if (match := re.match(r"(\d+)-", path.name)))
@@ -188,7 +185,9 @@ def _find(outdir, desc, options, latest):
         same = [path for _, path in found if (_options_of(path) or {}).get("task") == options.get("task")]
     else:
         same = [path for _, path in found if _compared(_options_of(path)) == _compared(options)]
-    return same[-1] if same else outdir / f"{max((number for number, _ in found), default=-1) + 1:05d}-{desc}"
+    if same:
+        return same[-1], True
+    return outdir / f"{max((number for number, _ in found), default=-1) + 1:05d}-{desc}", False
 
 
 def _options_of(path):
