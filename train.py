@@ -147,6 +147,8 @@ def main(**options):
                                   "measuring": measuring_options(options), "image_ticks": options["img_snap"],
                                   "grid": options["snap_res"], "resume_latest": options["resume"] == "latest"},
                        cfg=cfg, gpus=gpus)
+    if set(options["desc"] or "") & {"/", "\\"}:
+        raise click.UsageError(f"--desc={options['desc']} is the ending of one folder's name; leave / and \\ out.")
     desc = options["desc"] or describe(options, settings, task=task, cfg=cfg, gpus=gpus)
     if options["dry_run"]:
         click.echo(json.dumps({**options, "gpus": gpus, "desc": desc, "settings": dataclasses.asdict(settings),
