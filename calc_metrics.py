@@ -100,7 +100,12 @@ def _wishes(options):  # -> (names, MeasureSettings, network)
             raise click.UsageError("--update-card writes the report of the metric fairness, which is not among the "
                                    "metrics; give --metrics fairness.")
         extra["update_card"] = options["update_card"]
+    if options["picture"] and "world_traits" not in names:
+        raise click.UsageError("--picture is the sheet of world_traits, which is not among the metrics; --report DIR "
+                               "writes pictures of the others.")
     if options["label"] is not None:
+        if options["fakes"] is not None:
+            raise click.UsageError("--class is for a network; --fakes are judged as they are.")
         extra["class"] = options["label"]
     network = options["network"]
     if network is None and options["fakes"] is None:

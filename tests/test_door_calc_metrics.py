@@ -145,6 +145,8 @@ def test_the_list_and_no_metrics():
     (["--judge=drawn", "--judge=inception"], "one of inception and drawn"), (["--device=tpu"], 'unknown device "tpu"'),
     (["--judge=drawn", "--metrics=fid50k_full", "--network=nowhere.pkl"], "no such file"),
     (["--judge=drawn", "--metrics=is50k", "--num=20", "--picture=x.png"], "--picture is the sheet of world_traits"),
+    (["--metrics=fid50k_full", "--picture=x.png"], "--picture is the sheet of world_traits"),  # before the weights
+    (["--fakes=nowhere", "--class=2"], "--class is for a network"),
     (["--judge=drawn", "--metrics=fid50k_full", "--data=nowhere"], "no pictures at"),
     (["--judge=drawn", "--metrics=fid50k_full", "--fakes=nowhere"], "one of them, please")])
 def test_bad_options_end_in_one_line(world, tiny_voice_model, options, message):

@@ -315,6 +315,11 @@ def test_inception_by_file_runs_the_published_definitions(folders, tmp_path):
         measure(["pr50k3_full"], fakes=folders[1], data=folders[0], settings=settings)
 
 
+def test_a_class_of_a_network_without_classes_is_refused(tiny_voice_model):
+    with pytest.raises(ValueError, match="--class 3: this network has no classes; leave --class out"):
+        measure(["path_length"], network=tiny_voice_model, settings=dataclasses.replace(DRAWN, options={"class": 3}))
+
+
 @pytest.mark.parametrize("names, given, message", [
     (["fid50k_ful"], {}, 'unknown metric fid50k_ful. Did you mean "fid50k_full"'),
     (["fid50k_full"], {"fakes": None}, "fid50k_full needs pictures to judge"),
@@ -327,6 +332,7 @@ def test_inception_by_file_runs_the_published_definitions(folders, tmp_path):
     (["fid50k_full"], {"split": "test"}, "--split is for datasets"),
     (["fid50k_full"], {"faces_from": "image"}, 'from "seeds" or from "voice", not from "image"'),
     (["is50k"], {"num": 9}, "needs 10 or more pictures, got 9"),
+    (["is50k"], {"options": {"clip_per": "2"}}, 'no metric has the option "clip-per". Did you mean "clips-per"'),
 ])
 def test_bad_wishes_are_one_sentence(names, given, message, folders):
     sides = {"fakes": folders[1], "data": folders[0], **{k: v for k, v in given.items() if k in ("fakes", "data")}}

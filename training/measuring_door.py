@@ -78,10 +78,7 @@ def _write_files(found, *, report, picture, network, fakes):
         from torch_utils.images import write_png
 
         sheets = {name: sheet for measurement in found for name, sheet in measurement.pictures.items()}
-        sheet = sheets.get("world_traits.png")
-        if sheet is None:
-            raise ValueError("--picture is the sheet of world_traits, which is not among the metrics; --report DIR "
-                             "writes pictures of the others.")
+        sheet = sheets["world_traits.png"]
         text = "people of the drawn world; below each, the AI-generated face drawn from their synthetic speech"
         write_png(picture, sheet(), text={"Description": text})
     if report:
