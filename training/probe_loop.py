@@ -32,12 +32,17 @@ def train_probe(settings, *, data, outdir, desc, command="", device="cpu"):
                          "dataset with --resolution of such a size.")
     faces = RealFaces(dataset, resolution=side, seed=settings.seed)
     truth = trait_table(dataset, dataset.faces("train"), traits)
-    folder = RunFolder(outdir, desc, {"task": "probe", "settings": to_dict(settings), "data": str(data)})
+    with RunFolder(outdir, desc, {"task": "probe", "settings": to_dict(settings), "data": str(data)}) as folder:
+        return _train(settings, dataset, faces, truth, traits, folder, command)
+
+
+def _train(settings, dataset, faces, truth, traits, folder, command):
+    """Does what `train_probe` says in its run folder."""
     source = {"data": dataset.card, "settings": to_dict(settings), "command": command}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        probe = TraitProbe(TraitProbeSettings(traits=tuple(traits), resolution=side, width=settings.width,
-                                              source=source))
+        probe = TraitProbe(TraitProbeSettings(traits=tuple(traits), resolution=faces.images.shape[3],
+                                              width=settings.width, source=source))
     optimiser = torch.optim.AdamW(probe.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.lr, total_steps=settings.steps)
     progress = tqdm(range(settings.steps), desc="Training the probe", disable=None)
