@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import pathlib
+import shutil
 import signal
 
 import pytest
@@ -153,6 +154,12 @@ def test_a_damaged_state_is_named_and_the_one_before_is_taken(tmp_path, faces16,
     run_gan(tmp_path, faces16)  # nothing is readable: from the start, aloud
     assert capsys.readouterr().out.count("is damaged") == 2
     assert_same_run(folder, whole)
+
+
+def test_a_finished_run_whose_model_is_gone_writes_it_again(tmp_path, faces16, whole):  # noqa: F811
+    shutil.copytree(whole, tmp_path / whole.name)
+    (tmp_path / whole.name / "network-snapshot-000000.032.safetensors").unlink()
+    assert_same_run(run_gan(tmp_path, faces16).parent, whole)
 
 
 def test_so_many_states_stay(tmp_path, faces16):  # noqa: F811

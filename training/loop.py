@@ -74,6 +74,9 @@ class Loop:
         else:
             folder.say(f"Going on at {first * task.batch / 1000:.1f} kimg (iteration {first}) in {folder.path}")
         if first >= task.last:
+            if is_first() and not path.exists():
+                self._guarded(f"the snapshot {path.name}", lambda: task.write_snapshot(
+                    path, task.last * task.batch / 1000), fatal=True)
             return path
         self._measure_what_is_missing(first)
         folder.say(f"Training for {task.last * task.batch / 1000:g} kimg...\n")
