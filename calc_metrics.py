@@ -2,7 +2,7 @@
 
 import click
 
-from dnnlib.command_line import BOOL, Door, Number
+from dnnlib.command_line import BOOL, Door
 
 _WITHOUT = ("none", "")
 
@@ -27,7 +27,7 @@ _WITHOUT = ("none", "")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="Part of the dataset.  [default: all; test "
                                                                            "for world_traits]")
 @click.option("--mirror", type=BOOL, default=False, help="fid50k: real pictures flipped, too (0 or 1).")
-@click.option("--trunc", type=Number(0, 2), default=1.0, show_default=True, help="Truncation psi.")
+@click.option("--trunc", type=click.FloatRange(0, 2), default=1.0, show_default=True, help="Truncation psi.")
 @click.option("--class", "label", type=click.IntRange(min=0), help="Class of a conditional network; without it labels "
                                                                    "are drawn from the data.")
 @click.option("--limit", type=click.IntRange(min=2), help="Judge at most so many people or pairs.")
@@ -100,7 +100,12 @@ def _wishes(options):  # -> (names, MeasureSettings, network)
             raise click.UsageError("--update-card writes the report of the metric fairness, which is not among the "
                                    "metrics; give --metrics fairness.")
         extra["update_card"] = options["update_card"]
+    if options["picture"] and "world_traits" not in names:
+        raise click.UsageError("--picture is the sheet of world_traits, which is not among the metrics; --report DIR "
+                               "writes pictures of the others.")
     if options["label"] is not None:
+        if options["fakes"] is not None:
+            raise click.UsageError("--class is for a network; --fakes are judged as they are.")
         extra["class"] = options["label"]
     network = options["network"]
     if network is None and options["fakes"] is None:

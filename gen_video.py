@@ -5,7 +5,7 @@ import pathlib
 
 import click
 
-from dnnlib.command_line import BOOL, Door, GridSize, Number, SeedRange
+from dnnlib.command_line import BOOL, Door, GridSize, SeedRange
 from voice2style.command_line import Psi
 
 
@@ -28,7 +28,7 @@ from voice2style.command_line import Psi
 @click.option("--trunc", "psi", type=Psi(), help="Truncation psi.  [default: 0.7 for voices, 1 for seeds]")
 @click.option("--output", required=True, metavar="FILE.mp4|DIR",
               help="The film; a name without .mp4 is a folder for PNG frames.")
-@click.option("--fps", type=Number(1, 240), default=60, show_default=True, help="Frames a second.")
+@click.option("--fps", type=click.FloatRange(1, 240), default=60, show_default=True, help="Frames a second.")
 @click.option("--noise-mode", type=click.Choice(["const", "random", "none"]), default="const", show_default=True,
               help="Noise inputs of the generator; random flickers.")
 @click.option("--vad", type=click.Choice(["own", "silero", "none"]), default="own", show_default=True,

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from dnnlib.command_line import BOOL, Door, Number, public_command
+from dnnlib.command_line import BOOL, Door, public_command
 
 _TASKS = ["gan", "voice", "joint", "probe", "recogniser", "speaker"]
 _RUN = ("batch_gpu", "workers", "cache_gb", "skip_corrupt", "keep_states", "keep_snapshots", "tensorboard", "wandb",
@@ -42,9 +42,9 @@ _GENERAL = [
     click.option("-n", "--dry-run", is_flag=True, help="Print the whole configuration as JSON and stop."),
 ]
 _LENGTH = [
-    click.option("--kimg", type=Number(min=0.001), help="Length of the run in thousands of images or clips."),
+    click.option("--kimg", type=click.FloatRange(min=0.001), help="Length of the run in thousands of images or clips."),
     click.option("--steps", type=click.IntRange(min=1), help="Length of the run in iterations (not gan)."),
-    click.option("--tick", type=Number(min=0.001), help="Length of a tick in kimg."),
+    click.option("--tick", type=click.FloatRange(min=0.001), help="Length of a tick in kimg."),
     click.option("--snap", type=click.IntRange(min=1), help="Snapshot every so many ticks."),
     click.option("--img-snap", type=click.IntRange(min=1), help="Pictures every so many ticks; default: with --snap."),
     click.option("--snap-res", type=click.Choice(["1080p", "4k", "8k"]), help="Largest size of a sheet of pictures."),
@@ -62,7 +62,7 @@ _NETWORKS = [
     click.option("--network", help="Any readable checkpoint with the generator (voice, joint)."),
     click.option("--resume", help="Network to start from by name of its tensors: a file, an address, ffhq256, ffhq512, "
                                   "ffhq1024, celebahq256, lsundog256; latest: go on in the newest run; noresume."),
-    click.option("--resume-kimg", "--nkimg", "resume_kimg", type=Number(min=0), help="Where kimg starts."),
+    click.option("--resume-kimg", "--nkimg", "resume_kimg", type=click.FloatRange(min=0), help="Where kimg starts."),
     click.option("--freezed", "--freezeD", "freezed", type=click.IntRange(min=0), help="Freeze-D: layers held still."),
     click.option("--freezeM", "freeze_mapping", type=click.IntRange(min=0), help="Layers of the mapping held still."),
     click.option("--freezeE", "freeze_embed", type=click.IntRange(min=0), help="1: label embeddings are held still."),
@@ -82,21 +82,21 @@ _DATA = [
     click.option("--mirror", type=BOOL, help="Flip half of the faces, 0 or 1."),
     click.option("--mirrory", type=BOOL, help="Flip half of the faces upside down."),
     click.option("--aug", type=click.Choice(["noaug", "ada", "fixed"]), help="Augmentation of what D sees."),
-    click.option("--p", type=Number(0, 1), help="Strength for --aug=fixed."),
-    click.option("--target", type=Number(-1, 1), help="Mean sign of D on real faces for --aug=ada."),
+    click.option("--p", type=click.FloatRange(0, 1), help="Strength for --aug=fixed."),
+    click.option("--target", type=click.FloatRange(-1, 1), help="Mean sign of D on real faces for --aug=ada."),
     click.option("--augpipe", help="blit, geom, color, filter, noise, cutout, bg, bgc, bgcf, bgcfn or bgcfnc."),
-    click.option("--initstrength", type=Number(0, 1), help="Where ADA's p starts."),
+    click.option("--initstrength", type=click.FloatRange(0, 1), help="Where ADA's p starts."),
     click.option("--voice-augment", type=BOOL, help="Change the voices: noise, speed, gain, band, room, masks."),
     click.option("--workers", type=click.IntRange(min=0), help="Processes a rank that read data too large for memory."),
-    click.option("--cache-gb", type=Number(min=0), help="Data up to this size is kept in memory (1)."),
+    click.option("--cache-gb", type=click.FloatRange(min=0), help="Data up to this size is kept in memory (1)."),
     click.option("--skip-corrupt", type=click.IntRange(min=0), help="So many damaged items are passed over (10)."),
 ]
 _OBJECTIVES = [
     click.option("--batch", type=click.IntRange(min=1), help="Images or clips in an iteration, over all ranks."),
     click.option("--batch-gpu", type=click.IntRange(min=1), help="Samples at a time on a rank; the same result."),
-    click.option("--gamma", type=Number(min=0), help="Weight of R1."),
-    click.option("--glr", type=Number(min=0, min_open=True), help="Learning rate of G."),
-    click.option("--dlr", type=Number(min=0, min_open=True), help="Learning rate of D."),
+    click.option("--gamma", type=click.FloatRange(min=0), help="Weight of R1."),
+    click.option("--glr", type=click.FloatRange(min=0, min_open=True), help="Learning rate of G."),
+    click.option("--dlr", type=click.FloatRange(min=0, min_open=True), help="Learning rate of D."),
     click.option("--term", multiple=True, metavar="NAME=WEIGHT",
                  help="An objective by its name in training/losses/terms.py; may be given again (voice, joint)."),
     click.option("--perceptual", help="What the terms that compare pictures look through: "
@@ -147,6 +147,8 @@ def main(**options):
                                   "measuring": measuring_options(options), "image_ticks": options["img_snap"],
                                   "grid": options["snap_res"], "resume_latest": options["resume"] == "latest"},
                        cfg=cfg, gpus=gpus)
+    if set(options["desc"] or "") & {"/", "\\"}:
+        raise click.UsageError(f"--desc={options['desc']} is the ending of one folder's name; leave / and \\ out.")
     desc = options["desc"] or describe(options, settings, task=task, cfg=cfg, gpus=gpus)
     if options["dry_run"]:
         click.echo(json.dumps({**options, "gpus": gpus, "desc": desc, "settings": dataclasses.asdict(settings),

@@ -29,6 +29,14 @@ class _Manners:
         extra.setdefault("help_option_names", ["-h", "--help"])
         return super().make_context(info_name, args, parent=parent, **extra)
 
+    def parse_args(self, ctx, args):
+        left = super().parse_args(ctx, args)
+        for param in self.params:
+            value = ctx.params.get(param.name)
+            if isinstance(param.type, type(click.FLOAT)) and isinstance(value, float) and math.isnan(value):
+                raise click.BadParameter("nan is not a number.", ctx, param)
+        return left
+
     def invoke(self, ctx):
         try:
             return super().invoke(ctx)
@@ -107,16 +115,6 @@ class SeedRange(NumRange):
         if max(seeds, default=0) > HIGHEST_SEED:
             self.fail(f"{max(seeds)} is no seed; allowed: 0 to 2**32 - 1.", param, ctx)
         return seeds
-
-
-class Number(click.FloatRange):
-    """A number of a range; NaN, which passes every comparison, is none."""
-
-    def convert(self, value, param, ctx):
-        number = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail(f'"{value}" is not a number.', param, ctx)
-        return number
 
 
 class Folder(click.ParamType):

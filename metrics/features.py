@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import pathlib
 import time
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,6 +21,7 @@ from torch_utils import distributed
 SAVE_EVERY_S = 120.0
 _WORTH_KEEPING_S = 20.0
 MOST_FEATURE_GB = 16.0  # on disk, of one side of one metric
+DAMAGED = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile)  # of a file that is not whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +77,7 @@ class FeatureStore:
     def _fits(self, count, dim):
         try:
             return np.load(self.path, mmap_mode="r").shape == (count, dim)
-        except (OSError, ValueError):
+        except DAMAGED:
             return False
 
 
@@ -214,11 +216,13 @@ class _State:
             self._path = pathlib.Path(streaming.folder) / f"state-{what}-{ranks}-batch{streaming.batch}.npz"
 
     def load(self):
-        """Returns how many batches are done, after the collectors took their arrays back."""
+        """Returns how many batches are done, after the collectors took their arrays back; 0 for a damaged file."""
         if self._path is None or not self._path.exists():
             return 0
-        with np.load(self._path) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        try:
+            arrays = read_arrays(self._path)
+        except DAMAGED:
+            return 0
         for name, collector in self._collectors.items():
             collector.restore({key.split("/", 1)[1]: value for key, value in arrays.items()
                                if key.startswith(f"{name}/")})
@@ -242,6 +246,12 @@ class _State:
     def is_quickly_done(self):
         """Returns True when the whole took so little time that it need not be kept for a run that goes on."""
         return time.monotonic() - self._begin < _WORTH_KEEPING_S
+
+
+def read_arrays(path):
+    """Returns the arrays of an npz file by name; one of DAMAGED when it is not whole."""
+    with np.load(path) as archive:
+        return {name: archive[name] for name in archive.files}
 
 
 def summed(array, device="cpu"):

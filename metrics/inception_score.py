@@ -24,7 +24,7 @@ class ScoreSums:
         p = np.asarray(probabilities, np.float64)
         if not np.allclose(p.sum(1), 1, atol=1e-3) or p.min() < 0:
             raise ValueError("an Inception Score needs probabilities: rows of numbers from 0 that sum to 1.")
-        split = np.asarray(indices) * len(self.counts) // self.num_pictures
+        split = ((np.asarray(indices) + 1) * len(self.counts) - 1) // self.num_pictures  # cut at i n // splits
         np.add.at(self.counts, split, 1)
         np.add.at(self.entropy, split, (p * np.log(p.clip(min=1e-300))).sum(1))
         np.add.at(self.total, split, p)

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import numpy as np
 
@@ -57,10 +58,10 @@ def curves(history):  # list of metric lines -> name -> (steps, values)
     """Returns the values of every result over the snapshots of a run, where there are two or more."""
     found = {}
     for line in history:
-        step = "".join(filter(str.isdigit, pathlib.PurePath(line.get("snapshot_pkl") or "").stem))
+        steps = re.findall(r"\d+(?:\.\d+)?", pathlib.PurePath(line.get("snapshot_pkl") or "").stem)
         for name, value in line.get("results", {}).items():
-            if step:
-                found.setdefault(name, {})[int(step)] = value
+            if steps:
+                found.setdefault(name, {})[float(steps[-1])] = value
     return {name: (sorted(points), [points[step] for step in sorted(points)]) for name, points in found.items()
             if len(points) > 1}
 

@@ -94,9 +94,11 @@ def decoded(content, where):  # bytes -> uint8 [H, W, 3]
     """Returns the pixels of a picture file; grey becomes three equal channels. ValueError when it cannot be read."""
     from PIL import Image, UnidentifiedImageError
 
+    from torch_utils.images import eight_bits
+
     try:
         with Image.open(io.BytesIO(content)) as picture:
-            return np.asarray(picture.convert("RGB"))
+            return np.asarray(eight_bits(picture).convert("RGB"))
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{where} is not a picture that can be read, or it is damaged.") from error
 

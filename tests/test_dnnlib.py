@@ -11,7 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from dnnlib.command_line import Door, Folder, GridSize, Number, NumRange, SeedRange, parse_range, public_command
+from dnnlib.command_line import Door, Folder, GridSize, NumRange, SeedRange, parse_range, public_command
 from dnnlib.console import format_time, table
 from dnnlib.files import _claimed, atomic_path, fetch, sha256_file
 from dnnlib.settings import from_dict, to_dict
@@ -199,13 +199,23 @@ def test_doors_end_bad_input_in_one_line(fail, code, text):
 
 @pytest.mark.parametrize("kind, good, wrong, told", [
     (SeedRange(), "0,4294967295", "3,4294967296", "4294967296 is no seed; allowed: 0 to 2**32 - 1"),
-    (Number(1, 240), "29.97", "nan", '"nan" is not a number'),
     (Folder(), ".", "", '--wish is empty; name a folder ("." is this one)')])
 def test_values_that_are_none_are_refused_before_anything_is_done(kind, good, wrong, told):
     command = click.Command("door", params=[click.Option(["--wish"], type=kind)], callback=lambda wish: None)
     assert CliRunner().invoke(command, ["--wish", good]).exit_code == 0
     result = CliRunner().invoke(command, ["--wish", wrong])
     assert result.exit_code == 2 and told in result.output
+
+
+@pytest.mark.parametrize("kind", [click.FLOAT, click.FloatRange(0, 2), click.FloatRange(min=0)])
+def test_no_door_takes_nan_for_a_number(kind):
+    @click.command(cls=Door)
+    @click.option("--psi", type=kind)
+    def door(psi):
+        click.echo(psi)
+
+    result = CliRunner().invoke(door, ["--psi=nan"])
+    assert result.exit_code == 2 and "'--psi': nan is not a number" in result.output
 
 
 def test_a_public_command_tells_nothing_of_the_machine():

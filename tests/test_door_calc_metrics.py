@@ -106,6 +106,17 @@ def test_a_snapshot_of_a_run_gets_its_line_in_the_runs_folder(tiny_voice_model, 
     assert (tmp_path / "report" / "history-ppl2_wend.png").exists() and (tmp_path / "report" / "ppl2_wend.png").exists()
 
 
+def test_lines_beside_a_network_are_whole_and_a_folder_that_takes_none_loses_no_number(tiny_voice_model, tmp_path):
+    (tmp_path / "training_options.json").write_text("{}")
+    network, lines = tmp_path / "network-snapshot-000004.safetensors", tmp_path / "metric-path_length.jsonl"
+    network.write_bytes(pathlib.Path(tiny_voice_model).read_bytes())
+    lines.write_text('{"results": {}}\n{"results": {"path')  # torn by a crash
+    (tmp_path / "metric-ppl2_wend.jsonl").mkdir()  # cannot be written, whoever asks
+    output = ran(f"--network={network}", "--judge=drawn", "--metrics=ppl2_wend,path_length", "--num=4")
+    assert [line["metric"] for line in lines_of(output)] == ["ppl2_wend", "path_length"]
+    assert len(lines_of(lines.read_text())) == 2
+
+
 def test_two_ranks_give_the_numbers_of_one(folders, tmp_path):
     """--gpus=2 starts two ranks with gloo: they share batches, pairs and steps; the first one speaks."""
     root = pathlib.Path(calc_metrics.__file__).parent
@@ -134,6 +145,8 @@ def test_the_list_and_no_metrics():
     (["--judge=drawn", "--judge=inception"], "one of inception and drawn"), (["--device=tpu"], 'unknown device "tpu"'),
     (["--judge=drawn", "--metrics=fid50k_full", "--network=nowhere.pkl"], "no such file"),
     (["--judge=drawn", "--metrics=is50k", "--num=20", "--picture=x.png"], "--picture is the sheet of world_traits"),
+    (["--metrics=fid50k_full", "--picture=x.png"], "--picture is the sheet of world_traits"),  # before the weights
+    (["--fakes=nowhere", "--class=2"], "--class is for a network"),
     (["--judge=drawn", "--metrics=fid50k_full", "--data=nowhere"], "no pictures at"),
     (["--judge=drawn", "--metrics=fid50k_full", "--fakes=nowhere"], "one of them, please")])
 def test_bad_options_end_in_one_line(world, tiny_voice_model, options, message):

@@ -120,6 +120,11 @@ def test_the_three_published_voice_trainings_are_three_rows(pairs16):  # noqa: F
     (["--task=probe", "--metrics=fid50k"], "--task=probe has no option --metrics"),
     (["--task=recogniser", "--gpus=2"], "runs on one device"),
     (["--task=joint", "--kimg=1", "--steps=5"], "--kimg=1 and --steps=5 both say how long"),
+    (["--desc=../x"], "--desc=../x is the ending of one folder's name"),
+    (["--resume-kimg=5", "--kimg=5"], "--resume-kimg=5 leaves nothing of --kimg=5"),
+    (["--kimg=inf", "-n"], "--kimg is inf; give a finite number"),
+    (["--glr=1e999", "-n"], "--glr is inf; give a finite number"),
+    (["--gamma=nan", "-n"], "'--gamma': nan is not a number"),
     (["--gpus=2", "--device=mps"], "mps")])
 def test_bad_input_is_one_sentence_and_exit_code_2(faces32, tmp_path, options, message):
     result = invoke(f"--data={faces32}", f"--outdir={tmp_path}", "--device=cpu", *options)

@@ -11,6 +11,7 @@ from PIL import Image
 from metrics.features import FeatureStore, MomentsCollector, ScoreCollector, Streaming, stream_features
 from metrics.judges.drawn import DrawnFeatures
 from metrics.samples import Drawn, as_pixels, open_pictures, read_labels
+from training.dataset import Dataset
 
 
 class MeanJudge:
@@ -59,6 +60,17 @@ def test_grey_pictures_have_three_equal_channels_and_flips_follow(tmp_path):
     flipped = pictures.with_flips()
     assert len(flipped) == 4 and np.array_equal(flipped.picture(3), pictures.picture(1)[:, ::-1])
     assert np.array_equal(as_pixels(torch.zeros(1, 1, 2, 2)), np.full([1, 2, 2, 3], 128))
+
+
+def test_sixteen_bits_become_eight_and_floating_point_is_refused(tmp_path):
+    """Pillow would make every value above 255 white."""
+    Image.fromarray(np.full([4, 5], 100 * 257, np.uint16)).save(tmp_path / "0.png")
+    Image.fromarray(np.full([4, 5], 0.5, np.float32)).save(tmp_path / "1.tif")
+    dataset = Dataset(tmp_path)
+    for read in (open_pictures(tmp_path).picture, lambda k: dataset.read_face(dataset.faces()[k])):
+        assert read(0).shape == (4, 5, 3) and (read(0) == 100).all()
+        with pytest.raises(ValueError, match='"1.tif" in .* is not a picture that can be read'):
+            read(1)
 
 
 def test_what_holds_no_pictures_is_said(tmp_path):

@@ -27,6 +27,9 @@ def test_curves_need_two_snapshots():
     lines = [{"results": {"fid": value}, "snapshot_pkl": f"network-snapshot-{kimg:06d}.pkl"}
              for kimg, value in ((200, 20.0), (0, 90.0), (200, 19.0))]
     assert curves(lines) == {"fid": ([0, 200], [90.0, 19.0])}
+    mixed = [{"results": {"fid": 1.0}, "snapshot_pkl": f"network-snapshot-{kimg}.safetensors"}
+             for kimg in ("000012.345", "000008", "000012")]
+    assert curves(mixed)["fid"][0] == [8, 12, 12.345]
     assert curves(lines[:1]) == {} and curves([{"results": {"a": 1.0}}, {}]) == {}
 
 

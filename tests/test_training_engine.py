@@ -4,11 +4,13 @@ import dataclasses
 import itertools
 import json
 import math
+import types
 import zipfile
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from test_training_runs import QUICK, TINY, faces16, pairs16, run_gan  # noqa: F401  (fixtures)
 
 from torch_utils.running_stats import RunningStats, single
@@ -27,6 +29,7 @@ from training.settings import RunSettings, VoiceSettings
 from training.sheets import sheet_size
 from training.sources import Faces, Store, Voices, crop, label_table
 from training.viewing import Viewing, is_higher_better
+from training.voice_loop import write_pairs
 from training.voice_step import rate_share
 from voice2style.pipeline import load
 
@@ -111,6 +114,37 @@ def test_damaged_items_are_named_and_replaced_alike_however_they_are_read(tmp_pa
         list(feed_of(strict, last=12, skip_corrupt=1, **how))
 
 
+@pytest.mark.parametrize("how", [{"cache_gb": 1}, {"cache_gb": 0, "workers": 0}])
+def test_a_damaged_face_is_never_replaced_by_that_of_another_person(tmp_path, pairs16, how):  # noqa: F811
+    rows = Dataset(pairs16).faces("train")
+    path = damaged(tmp_path / "bad.zip", pairs16, [rows[3]["path"], rows[7]["path"]])
+
+    def voices(rows):
+        faces = Faces(Dataset(path), resolution=16, seed=0)
+        codes = {row["path"]: np.ones((6, 16), np.float32) for row in rows}
+        return Voices(Dataset(path), crop_s=0.5, seed=0, batch=4, faces=faces, codes=codes)
+
+    source = voices(rows[:12])
+    own = {row["person"]: Dataset(pairs16).read_face(row) for row in rows}
+    batches = list(feed_of(source, last=8, **how))
+    for batch in batches:
+        for number, image in zip(batch.people.tolist(), batch.images):
+            pixels = ((image + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
+            assert np.array_equal(pixels, own[source.people[number]])
+    assert alike(content(batches), content(feed_of(voices(rows[:12]), last=8)))
+    with pytest.raises(ValueError, match="may be passed over"):
+        list(feed_of(voices([rows[3], rows[7]]), **how))
+
+
+def test_the_sheet_of_pairs_leaves_damaged_faces_out(tmp_path, pairs16):  # noqa: F811
+    path = damaged(tmp_path / "bad.zip", pairs16, [Dataset(pairs16).faces("train")[0]["path"]])
+    model = types.SimpleNamespace(codes=lambda wave: wave, synthesis=lambda codes: torch.zeros(1, 3, 16, 16))
+    voices = Voices(Dataset(path), crop_s=0.5, seed=0)
+    write_pairs(model, voices, None, types.SimpleNamespace(path=tmp_path), number="1")
+    width, height = Image.open(tmp_path / "pairs.png").size
+    assert width // 16 * (height // 16) == 48 and len(Dataset(path).faces("train")) == 24  # 23 pairs, two cells white
+
+
 def test_a_replacement_is_never_damaged_itself():
     def read(k):
         if k % 2:
@@ -165,6 +199,10 @@ def test_labels_are_numbers_or_vectors_and_all_there(tmp_path, faces16):  # noqa
         label_table(dataset, [{**rows[0], "label": 1}, *rows[1:]])
     with pytest.raises(ValueError, match="neither all whole numbers nor vectors"):
         label_table(dataset, [{**rows[0], "label": 1}, {**rows[1], "label": [1.0]}])
+    with pytest.raises(ValueError, match="has the label 1000000000; classes are numbered from 0, without gaps"):
+        label_table(dataset, [{**row, "label": 10**9} for row in rows])
+    with pytest.raises(ValueError, match="labels with numbers that are not finite"):
+        label_table(dataset, [{**row, "label": [math.nan]} for row in rows])
     with pytest.raises(ValueError, match="has no labels; --cond=1 needs rows"):
         Faces(dataset, resolution=16, cond=True)
     assert len(Faces(dataset, resolution=16, subset=5)) == 5
@@ -199,12 +237,14 @@ def test_the_path_length_of_parts_is_that_of_the_batch():
     step, batch, draw = a_step(), a_batch(), Draw(0, "Greg", 0)
     step.pl_mean = torch.tensor(0.3)
     runner = PhaseRunner(seed=0, batch_gpu=None, stats=RunningStats(), device=torch.device("cpu"), say=print)
-    found = {}
+    found, said = {}, {}
     for batch_gpu in (None, 2):
         step.G.zero_grad()
         runner.batch_gpu = batch_gpu
         phase = next(phase for phase in step.phases(0) if phase.name == "Greg")
-        runner._gradients(phase, batch.first(0.5), draw)
+        for values, share in runner._gradients(phase, batch.first(0.5), draw):
+            for name, value in values.items():
+                said[batch_gpu, name] = said.get((batch_gpu, name), 0) + value * share
         found[batch_gpu] = [p.grad.clone() for p in step.G.parameters() if p.grad is not None], step._next_pl_mean
         step._lengths_mean = None
     assert len(found[None][0]) > 10
@@ -212,10 +252,22 @@ def test_the_path_length_of_parts_is_that_of_the_batch():
     half = batch.first(0.5)
     images, ws, _ = step.fakes(half, draw, None)  # the published form: one batch, gradient through the mean
     noise = torch.stack([torch.randn(3, 16, 16, generator=draw("path", place)) for place in range(4)])
-    loss, moved = path_length_loss(path_lengths(images, ws, noise), torch.tensor(0.3))
+    lengths = path_lengths(images, ws, noise)
+    loss, moved = path_length_loss(lengths, torch.tensor(0.3))
     wanted = torch.autograd.grad(loss * step.settings.pl_interval, list(step.G.parameters()), allow_unused=True)
     torch.testing.assert_close(found[None][0], [g for g in wanted if g is not None], rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(found[None][1], moved)
+    penalty = (lengths - moved).square().mean()  # what the published names stand for
+    for batch_gpu in (None, 2):
+        torch.testing.assert_close(said[batch_gpu, "Loss/pl_penalty"], penalty.detach())
+        torch.testing.assert_close(said[batch_gpu, "Loss/G/reg"], 2 * penalty.detach())
+
+
+def test_a_mapping_that_is_held_still_has_a_path_length():
+    step, batch = a_step(), a_batch()
+    step.G.requires_grad_(False)
+    step.G.synthesis.requires_grad_(True)  # --freezeM with all layers
+    assert step._lengths(batch, Draw(0, "Greg", 0)).requires_grad
 
 
 def test_out_of_memory_halves_the_pieces_once_aloud_and_changes_no_number():
@@ -262,7 +314,7 @@ def test_statistics_are_means_over_iterations_and_count_what_is_not_finite():
 
 
 def quiet_tick(**more):
-    usual = {"Loss/signs/real": 0.4, "Loss/signs/fake": -0.3, "Gradients/Gmain": 1.0, "Loss/pl_penalty": 0.5}
+    usual = {"Loss/signs/real": 0.4, "Loss/signs/fake": -0.3, "Gradients/Gmain": 1.0, "Loss/pl_length": 0.5}
     return {name: single(value) for name, value in {**usual, **more}.items()}
 
 
@@ -270,7 +322,7 @@ def quiet_tick(**more):
     ([{"Loss/G/loss": math.nan}], False, "NaN or infinite values in Loss/G/loss"),
     ([{"Loss/signs/real": 0.99, "Loss/signs/fake": -0.99}] * 3, False, "D tells real from generated faces"),
     ([{"Gradients/Gmain": 50.0}], False, "the gradient of Gmain is 50 times its usual size"),
-    ([{"Loss/pl_penalty": 8.0}], False, "the path length runs away: 8, usually 0.5"),
+    ([{"Loss/pl_length": 8.0}], False, "the path length runs away: 8, usually 0.5"),
     ([{}] * 3, True, "the augmentation's p has stood at its bound"),
 ])
 def test_each_early_warning_comes_once_and_only_when_it_is_true(ticks, at_bound, message):

@@ -148,6 +148,8 @@ def test_labels_that_cannot_be_read(folder, labels, message):
 @pytest.mark.parametrize(("changes", "message"), [
     ({"transform": "center-crop"}, "needs --resolution"), ({"force_channels": 2}, "2 channels"),
     ({"transform": "center-crop", "resolution": (8, 4)}, "makes squares"),
+    ({"resolution": (65536, 65536)}, "pictures of at most 100 million pixels are made"),
+    ({"transform": "center-crop-wide", "resolution": (65536, 8)}, "pictures of at most 100 million pixels are made"),
     ({"resize_filter": "cubic"}, "box and lanczos"),
     ({"transform": "center-crop-wide", "resolution": (4, 8)}, "width of at least the height"),
     ({"transform": "magic"}, "center-crop and center-crop-wide")])

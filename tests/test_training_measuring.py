@@ -224,6 +224,17 @@ def test_the_cache_is_keyed_by_content(folders, monkeypatch):
     assert [side for side, _, _ in seen][4:] == ["real", "fake"]
 
 
+@pytest.mark.parametrize("damage", [lambda content: b"", lambda content: content[:-3], lambda content: b"x" * 500])
+def test_a_cache_that_is_damaged_is_as_good_as_none(folders, monkeypatch, damage):
+    real, fake = folders
+    seen = passes(monkeypatch)
+    before = values(measure(["fid50k_full", "kid50k_full"], fakes=fake, data=real, settings=DRAWN))
+    for path in training.bench.cache_dir("metrics").glob("*/*.np[yz]"):
+        path.write_bytes(damage(path.read_bytes()))
+    assert values(measure(["fid50k_full", "kid50k_full"], fakes=fake, data=real, settings=DRAWN)) == before
+    assert [(side, what) for side, what, _ in seen[2:3]] == [("real", ["features", "moments"])]
+
+
 def test_flips_double_the_real_side_of_fid50k_only(folders, monkeypatch):
     real, fake = folders
     seen = passes(monkeypatch)
@@ -255,6 +266,26 @@ def test_a_stopped_measurement_goes_on(tiny_voice_model, world, monkeypatch):
     assert not work.exists() or not list(work.iterdir())
 
 
+@pytest.mark.parametrize("name", ["fid50k_full", "ppl2_wend"])
+def test_what_a_stopped_measurement_kept_may_be_damaged(tiny_voice_model, world, monkeypatch, name):
+    settings, asked, original = dataclasses.replace(DRAWN, num=24), [], Latents.noise
+
+    def noise(self, indices):
+        asked.append(indices)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return original(self, indices)
+
+    whole = values(measure([name], network=tiny_voice_model, data=world, settings=settings))
+    monkeypatch.setattr(Latents, "noise", noise)
+    with pytest.raises(KeyboardInterrupt):
+        measure([name], network=tiny_voice_model, data=world, settings=settings)
+    kept = list(training.bench.cache_dir("metrics", "unfinished").rglob("*.np[yz]"))
+    for path in kept:
+        path.write_bytes(path.read_bytes()[:50])
+    assert kept and values(measure([name], network=tiny_voice_model, data=world, settings=settings)) == whole
+
+
 @pytest.mark.parametrize("name", ["ppl2_wend", "path_length"])
 def test_a_stopped_path_goes_on_where_it_was(tiny_voice_model, monkeypatch, name):
     settings, asked, original = dataclasses.replace(DRAWN, num=24), [], Latents.noise
@@ -284,6 +315,11 @@ def test_inception_by_file_runs_the_published_definitions(folders, tmp_path):
         measure(["pr50k3_full"], fakes=folders[1], data=folders[0], settings=settings)
 
 
+def test_a_class_of_a_network_without_classes_is_refused(tiny_voice_model):
+    with pytest.raises(ValueError, match="--class 3: this network has no classes; leave --class out"):
+        measure(["path_length"], network=tiny_voice_model, settings=dataclasses.replace(DRAWN, options={"class": 3}))
+
+
 @pytest.mark.parametrize("names, given, message", [
     (["fid50k_ful"], {}, 'unknown metric fid50k_ful. Did you mean "fid50k_full"'),
     (["fid50k_full"], {"fakes": None}, "fid50k_full needs pictures to judge"),
@@ -296,6 +332,7 @@ def test_inception_by_file_runs_the_published_definitions(folders, tmp_path):
     (["fid50k_full"], {"split": "test"}, "--split is for datasets"),
     (["fid50k_full"], {"faces_from": "image"}, 'from "seeds" or from "voice", not from "image"'),
     (["is50k"], {"num": 9}, "needs 10 or more pictures, got 9"),
+    (["is50k"], {"options": {"clip_per": "2"}}, 'no metric has the option "clip-per". Did you mean "clips-per"'),
 ])
 def test_bad_wishes_are_one_sentence(names, given, message, folders):
     sides = {"fakes": folders[1], "data": folders[0], **{k: v for k, v in given.items() if k in ("fakes", "data")}}

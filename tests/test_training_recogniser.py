@@ -1,6 +1,7 @@
 """Training of the recogniser: it learns people, goes on exactly after a stop, and refuses what it cannot learn from."""
 
 import dataclasses
+import fcntl
 import json
 import re
 
@@ -54,6 +55,14 @@ def test_it_learns_the_people_it_sees(tmp_path, faces32, capsys):
     assert source["people"] == sorted((p for p in range(30) if p % 10 < 8), key=str)
     assert len(source["people_sha256"]) == 64
     assert source["data"]["source"] == "drawn world" and source["command"] == "python train.py"
+
+
+def test_two_processes_never_train_in_one_folder(tmp_path, faces32):
+    folder = run(tmp_path, faces32, dataclasses.replace(TINY, steps=2)).parent
+    with open(folder / ".lock", "a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match="another process is training"):
+            run(tmp_path, faces32, dataclasses.replace(TINY, steps=2))
 
 
 def test_held_out_pairs_are_bounded(monkeypatch):

@@ -5,17 +5,20 @@ import json
 import multiprocessing
 import os
 import pathlib
+import shutil
 import signal
 
 import pytest
 import torch
 from test_training_runs import QUICK, TINY, faces16, run_gan  # noqa: F401  (a fixture)
 
+import training.states
 from torch_utils.checkpoint import load_checkpoint
+from training import run_folder
 from training.curves import read_stats
 from training.loop import Loop
 from training.phase_runner import PhaseRunner
-from training.run_folder import append_whole
+from training.run_folder import RunFolder, append_whole
 from training.settings import RunSettings
 from training.states import read_state
 
@@ -153,6 +156,12 @@ def test_a_damaged_state_is_named_and_the_one_before_is_taken(tmp_path, faces16,
     assert_same_run(folder, whole)
 
 
+def test_a_finished_run_whose_model_is_gone_writes_it_again(tmp_path, faces16, whole):  # noqa: F811
+    shutil.copytree(whole, tmp_path / whole.name)
+    (tmp_path / whole.name / "network-snapshot-000000.032.safetensors").unlink()
+    assert_same_run(run_gan(tmp_path, faces16).parent, whole)
+
+
 def test_so_many_states_stay(tmp_path, faces16):  # noqa: F811
     folder = run_gan(tmp_path, faces16, run=dataclasses.replace(QUICK, keep_states=3)).parent
     assert [path.name for path in sorted(folder.glob("state-*.pt"))] == [
@@ -176,6 +185,7 @@ def test_latest_goes_on_in_the_newest_run_and_may_be_longer(tmp_path, faces16): 
     assert [line["Progress/tick"]["mean"] for line in read_stats(longer / "stats.jsonl")] == [1, 2, 3, 4]
     with pytest.raises(ValueError, match="settings.batch = 4, this command 8"):
         run_gan(tmp_path, faces16, dataclasses.replace(TINY, batch=8), run=run)
+    assert run_gan(tmp_path, faces16).parent == short  # what was refused did not take the run's name away
 
 
 def test_a_full_disk_does_not_end_the_run_and_the_last_state_stays(tmp_path, faces16, whole, monkeypatch, capsys):  # noqa: F811
@@ -212,6 +222,27 @@ def test_a_full_disk_before_there_is_a_state_does_not_speak_of_one(tmp_path, fac
     assert list((tmp_path / "00000-tiny").glob("state-*")) == []
 
 
+@pytest.mark.parametrize("at, words", [(0, "starts anew"), (4, "goes on from the last state")])
+def test_a_stop_on_a_full_disk_says_where_the_run_goes_on(tmp_path, faces16, monkeypatch, at, words):  # noqa: F811
+    original = PhaseRunner.run
+
+    def asks(self, step, batch, index):
+        if index == at:
+            monkeypatch.setattr(training.states, "write_archive", full)
+            os.kill(os.getpid(), signal.SIGINT)
+        original(self, step, batch, index)
+
+    def full(*_):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(PhaseRunner, "run", asks)
+    with pytest.raises(KeyboardInterrupt):
+        run_gan(tmp_path, faces16)
+    log = (tmp_path / "00000-tiny" / "log.txt").read_text()
+    assert "Warning: the state could not be written (No space left on device)" in log
+    assert f"the same command {words}." in log
+
+
 def test_two_processes_never_train_in_one_folder(tmp_path, faces16, monkeypatch):  # noqa: F811
     def second(self):
         raise run_gan(tmp_path, faces16)
@@ -219,6 +250,28 @@ def test_two_processes_never_train_in_one_folder(tmp_path, faces16, monkeypatch)
     monkeypatch.setattr(Loop, "run", second)
     with pytest.raises(ValueError, match='another process is training in ".*00000-tiny"'):
         run_gan(tmp_path, faces16)
+
+
+def test_a_command_that_is_refused_does_not_take_the_folder_from_the_one_that_trains_in_it(tmp_path):
+    with RunFolder(tmp_path, "tiny", {"task": "gan", "settings": {"total_kimg": 1}}) as folder:
+        with pytest.raises(ValueError, match="another process is training"):
+            RunFolder(tmp_path, "tiny", {"task": "gan", "settings": {"total_kimg": 2}}, latest=True).__enter__()
+        assert json.loads((folder.path / "training_options.json").read_text())["settings"] == {"total_kimg": 1}
+
+
+def test_two_runs_that_start_at_the_same_time_get_two_folders(tmp_path, monkeypatch):
+    original, made = run_folder._find, []
+
+    def find(*args):
+        found = original(*args)
+        if not made:
+            made.append(True)
+            made.append(RunFolder(tmp_path, "tiny", {"settings": {"seed": 1}}))  # it looked at the same instant
+        return found
+
+    monkeypatch.setattr(run_folder, "_find", find)
+    assert RunFolder(tmp_path, "tiny", {"settings": {"seed": 0}}).path.name == "00001-tiny"
+    assert made[1].path.name == "00000-tiny"
 
 
 def test_lines_are_appended_whole_and_what_was_torn_is_cut(tmp_path, monkeypatch):

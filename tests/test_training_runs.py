@@ -7,6 +7,7 @@ import re
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
 import dataset_tool
 import train
@@ -106,6 +107,17 @@ def test_the_voice_path_learns_on_a_frozen_generator(tmp_path, pairs64, faces16)
     assert (tmp_path / "voice" / "00000-tiny" / "pairs.png").exists()
     again = train_voice(voice, outdir=tmp_path / "voice", **arguments)  # finished: the same folder, nothing to do
     assert again.parent == tmp_path / "voice" / "00000-tiny"
+
+
+def test_a_probe_goes_back_to_its_folder_and_says_what_a_dataset_lacks(tmp_path):
+    world = make_world(tmp_path / "few.zip", 16, "--people=4", "--clips-per=0")
+    settings = ProbeSettings(width=8, batch=4, steps=2)
+    made = [train_probe(settings, data=world, outdir=tmp_path / "probe", desc="tiny") for _ in range(2)]
+    assert made[0] == made[1] and (made[0].parent / "training_options.json").exists()
+    assert "the test split has none" in (made[0].parent / "log.txt").read_text()
+    Image.new("RGB", [16, 16]).save(tmp_path / "0.png")
+    with pytest.raises(ValueError, match="has no ground truth for masc"):
+        train_probe(settings, data=tmp_path, outdir=tmp_path / "probe", desc="tiny")
 
 
 def test_endless_order_visits_everyone_once_a_round():

@@ -20,6 +20,23 @@ def to_float(pixels):  # uint8 [...] -> float32 [...] in [-1, 1]
     return pixels.float() / 127.5 - 1
 
 
+def eight_bits(picture):  # PIL picture -> PIL picture
+    """Returns a 16-bit grey picture taken down to 8 bits, others as they are: Pillow's own conversion makes it white.
+
+    ValueError for floating-point pixels, whose range nobody knows.
+    """
+    import numpy as np
+    from PIL import Image
+
+    if picture.mode == "F":
+        raise ValueError("floating-point pixels, whose range is not known")
+    if picture.mode != "I" and not picture.mode.startswith("I;16"):
+        return picture
+    values = np.asarray(picture).astype(np.int64)
+    top = 65535 if picture.mode != "I" or values.max(initial=0) > 255 else 255
+    return Image.fromarray(np.rint(np.clip(values, 0, top) * (255 / top)).astype(np.uint8))
+
+
 def default_columns(num_images):
     """Returns the number of columns that makes a sheet of `num_images` pictures nearly square."""
     return max(1, math.ceil(math.sqrt(num_images)))

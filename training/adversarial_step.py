@@ -82,7 +82,8 @@ class AdversarialStep:
             return None, {}
         loss, _ = path_length_loss(lengths, self.pl_mean, decay=settings.pl_decay, weight=settings.pl_weight,
                                    batch_mean=self._lengths_mean)
-        return loss * settings.pl_interval, {"Loss/pl_penalty": lengths.detach().mean(), "Loss/G/reg": loss.detach()}
+        return loss * settings.pl_interval, {"Loss/pl_penalty": loss.detach() / settings.pl_weight,
+                                             "Loss/pl_length": lengths.detach().mean(), "Loss/G/reg": loss.detach()}
 
     def _saw(self, real_logits, batch):
         """Notes D's logits of a part of the real pictures; returns their statistics.

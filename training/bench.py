@@ -10,7 +10,15 @@ import numpy as np
 
 from dnnlib.console import say, warn
 from dnnlib.files import atomic_path, cache_dir
-from metrics.features import FeatureStore, MomentsCollector, ScoreCollector, Streaming, stream_features
+from metrics.features import (
+    DAMAGED,
+    FeatureStore,
+    MomentsCollector,
+    ScoreCollector,
+    Streaming,
+    read_arrays,
+    stream_features,
+)
 from metrics.judges.weights import Access
 from metrics.moments import GroupedMoments
 from metrics.samples import Drawn, open_pictures
@@ -225,11 +233,13 @@ def _noted(pictures, **facts):
 
 def _read_cached(folder, want):
     """Returns what an earlier run cached, or None. A cache that cannot be read is as good as none."""
-    if want == "moments" and (folder / "moments.npz").exists():
-        with np.load(folder / "moments.npz") as archive:
-            return GroupedMoments.from_arrays({name: archive[name] for name in archive.files})
-    if want == "features" and (folder / "features.complete").exists():
-        return np.load(folder / "features.npy", mmap_mode="r")
+    try:
+        if want == "moments" and (folder / "moments.npz").exists():
+            return GroupedMoments.from_arrays(read_arrays(folder / "moments.npz"))
+        if want == "features" and (folder / "features.complete").exists():
+            return np.load(folder / "features.npy", mmap_mode="r")
+    except DAMAGED:
+        pass
     return None
 
 

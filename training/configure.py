@@ -32,8 +32,9 @@ def configure(*, task, data, cfg=None, gpus=1, resolution=None, no_se=None, acti
     """Returns the settings of a task; ValueError for an option that the task does not have, or that does not fit."""
     dataset = Dataset(data)
     given = {name: value for name, value in given.items() if value is not None}
+    _check_finite({**given, "initstrength": initstrength})
     cfg = cfg or default_cfg(task, dataset)
-    side = resolution or dataset.card.get("resolution")
+    side = dataset.card.get("resolution") if resolution is None else resolution
     settings = _row(task, cfg, side, gpus, cbase, cmax)
     if fp32 is not None:
         given.setdefault("precision", "fp32" if fp32 else settings.precision)
@@ -62,7 +63,17 @@ def configure(*, task, data, cfg=None, gpus=1, resolution=None, no_se=None, acti
     if foreign:
         names = sorted(_OPTION_OF.get(name, "--" + name.replace("_", "-")) for name in foreign)
         raise ValueError(f"--task={task} has no option {', '.join(names)}.")
-    return dataclasses.replace(settings, **given)
+    settings = dataclasses.replace(settings, **given)
+    if getattr(settings, "resume_kimg", 0) >= getattr(settings, "total_kimg", math.inf):
+        raise ValueError(f"--resume-kimg={settings.resume_kimg:g} leaves nothing of --kimg={settings.total_kimg:g}, "
+                         "where the run ends; give a larger --kimg.")
+    return settings
+
+
+def _check_finite(given):
+    for name, value in given.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"--{name.replace('_', '-')} is {value}; give a finite number.")
 
 
 def _in_iterations(given, batch):

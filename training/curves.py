@@ -11,7 +11,7 @@ from training.snapshot_names import kimg_of
 _PANELS = (
     ("losses", ("Loss/G/loss", "Loss/D/loss", "Loss/voice/all")),
     ("D's answers", ("Loss/scores/real", "Loss/scores/fake", "Loss/signs/real")),
-    ("regularisers", ("Loss/r1_penalty", "Loss/pl_penalty")),
+    ("regularisers", ("Loss/r1_penalty", "Loss/pl_penalty", "Loss/pl_length")),
     ("identity classifier, share right", ("Loss/accuracy/real", "Loss/accuracy/fake")),
     ("augmentation p", ("Progress/augment",)),
 )

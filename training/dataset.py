@@ -67,10 +67,12 @@ class Dataset:
         """The picture of a row of `faces()`."""
         from PIL import Image, UnidentifiedImageError
 
+        from torch_utils.images import eight_bits
+
         content = self.read_bytes(row)
         try:
             with Image.open(io.BytesIO(content)) as picture:
-                return np.asarray(picture.convert("RGB"))
+                return np.asarray(eight_bits(picture).convert("RGB"))
         except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
             raise ValueError(
                 f"{self._name(row['path'])} is not a picture that can be read, or it is damaged."

@@ -49,7 +49,7 @@ class EarlyWarnings:
         return found
 
     def _path_length(self, stats):
-        name = "Loss/pl_penalty"
+        name = "Loss/pl_length"
         now = _mean(stats, name)
         if now is None:
             return {}

@@ -78,6 +78,8 @@ class GanStep(AdversarialStep):
             cutoff = int(random.integers(1, ws.shape[1]))
             if random.random() < settings.style_mixing:
                 ws = torch.cat([ws[:, :cutoff], mapping(z[1], c)[:, cutoff:]], 1)
+        if torch.is_grad_enabled() and not ws.requires_grad:  # --freezeM with all layers: path lengths need it
+            ws.requires_grad_(True)
         noise = per_sample(draw, "noise", batch, self.device) if settings.use_noise else None
         synthesis = synthesis or self.G.synthesis
         return synthesis(ws, noise_mode="random", generator=noise), ws, codes

@@ -67,12 +67,16 @@ class Loop:
         task, folder = self.task, self.folder
         state = folder.states.newest(lambda line: folder.say(f"Warning: {line}"))
         first = task.first if state is None else self._restore(state)
+        folder.note_options()
         path = self._snapshot_path(task.last)
         if state is None:
             self._guarded("the first pictures", lambda: task.draw_pictures(None))
         else:
             folder.say(f"Going on at {first * task.batch / 1000:.1f} kimg (iteration {first}) in {folder.path}")
         if first >= task.last:
+            if is_first() and not path.exists():
+                self._guarded(f"the snapshot {path.name}", lambda: task.write_snapshot(
+                    path, task.last * task.batch / 1000), fatal=True)
             return path
         self._measure_what_is_missing(first)
         folder.say(f"Training for {task.last * task.batch / 1000:g} kimg...\n")
@@ -215,15 +219,15 @@ class Loop:
         return True
 
     def _save_state(self, iterations, seconds):
+        """Writes a state; returns whether it worked."""
         step = self.task.step
-        if is_first():
-            self._guarded("the state", lambda: self.folder.states.save({
-                "options": self.folder.options, "next": iterations, "seconds": seconds,
-                "kimg": iterations * self.task.batch / 1000, "tick": iterations // self.task.per_tick,
-                "networks": {name: network.state_dict() for name, network in step.networks.items()},
-                "optimisers": {name: optimiser.state_dict() for name, optimiser in step.optimisers.items()},
-                "step": step.state(), "stats": self.stats.state(),
-                "warnings": self.warnings.state()}, iterations))
+        return self._guarded("the state", lambda: self.folder.states.save({
+            "options": self.folder.options, "next": iterations, "seconds": seconds,
+            "kimg": iterations * self.task.batch / 1000, "tick": iterations // self.task.per_tick,
+            "networks": {name: network.state_dict() for name, network in step.networks.items()},
+            "optimisers": {name: optimiser.state_dict() for name, optimiser in step.optimisers.items()},
+            "step": step.state(), "stats": self.stats.state(),
+            "warnings": self.warnings.state()}, iterations))
 
     def _restore(self, state):
         step = self.task.step
@@ -265,9 +269,10 @@ class Loop:
                 signal.signal(number, handler)
 
     def _stop(self, iterations, seconds):
-        self._save_state(iterations, seconds)
-        kimg = iterations * self.task.batch / 1000
-        self.folder.say(f"Stopped at {kimg:.1f} kimg; the same command goes on from there.")
+        kimg, goes_on = iterations * self.task.batch / 1000, "goes on from there"
+        if not self._save_state(iterations, seconds):
+            goes_on = "goes on from the last state" if self.folder.states.paths() else "starts anew"
+        self.folder.say(f"Stopped at {kimg:.1f} kimg; the same command {goes_on}.")
         if self.stopped == signal.SIGTERM:
             raise SystemExit(128 + signal.SIGTERM)
         raise KeyboardInterrupt

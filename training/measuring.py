@@ -144,7 +144,9 @@ def _opened(network, device):  # -> (VoiceToFace or None, path or None)
 
 def _check(settings, network, fakes):
     from training.bench import JUDGES
+    from training.voice_wishes import check_wishes
 
+    check_wishes(settings.options)
     if settings.judge not in JUDGES:
         raise ValueError(f'judge "{settings.judge}" of pictures; {" and ".join(JUDGES)} are known.')
     if settings.faces_from not in ("seeds", "voice"):

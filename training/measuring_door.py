@@ -4,12 +4,13 @@ import json
 import os
 import pathlib
 
-from dnnlib.console import say
+from dnnlib.console import say, warn
 from torch_utils import distributed
 from torch_utils.devices import pick_device
 from training.configure import check_gpus
 from training.launch import launch
 from training.measuring import measured
+from training.run_folder import append_whole
 
 
 def run(names, settings, *, device, gpus, **given):
@@ -57,8 +58,7 @@ def run_folder(network):
 
 def append_line(folder, measurement):
     """Appends the line of a measurement to metric-<name>.jsonl of a run's folder."""
-    with open(folder / f"metric-{measurement.metric}.jsonl", "a", encoding="utf-8") as file:
-        file.write(json.dumps(measurement.line()) + "\n")
+    append_whole(folder / f"metric-{measurement.metric}.jsonl", (json.dumps(measurement.line()) + "\n").encode())
 
 
 def _tell(measurement, folder):
@@ -66,7 +66,11 @@ def _tell(measurement, folder):
         say(measurement.table)
     say(json.dumps(measurement.line()))
     if folder is not None:
-        append_line(folder, measurement)
+        try:
+            append_line(folder, measurement)
+        except OSError as error:
+            warn(f"Warning: metric-{measurement.metric}.jsonl beside the network cannot be written ({error.strerror}); "
+                 "the line above is the only one.")
 
 
 def _write_files(found, *, report, picture, network, fakes):
@@ -74,10 +78,7 @@ def _write_files(found, *, report, picture, network, fakes):
         from torch_utils.images import write_png
 
         sheets = {name: sheet for measurement in found for name, sheet in measurement.pictures.items()}
-        sheet = sheets.get("world_traits.png")
-        if sheet is None:
-            raise ValueError("--picture is the sheet of world_traits, which is not among the metrics; --report DIR "
-                             "writes pictures of the others.")
+        sheet = sheets["world_traits.png"]
         text = "people of the drawn world; below each, the AI-generated face drawn from their synthetic speech"
         write_png(picture, sheet(), text={"Description": text})
     if report:

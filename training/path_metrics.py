@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from dnnlib.files import atomic_path
 from metrics import ppl
+from metrics.features import DAMAGED
 from metrics.result import Result
 from torch_utils import distributed
 from torch_utils.random_streams import stream
@@ -90,9 +92,10 @@ def _lengths(bench, name, count, judge, lengths_of):  # -> float64 [count]
     facts = {"metric": name, "count": count, "judge": judge and judge.sha256, **bench.network_facts()}
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
     path = bench.work_folder(key) / "lengths.npy"
-    if distributed.is_first() and not path.exists():
+    if distributed.is_first() and not _fits(path, count):
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.lib.format.open_memmap(path, "w+", np.float64, (count,))[:] = np.nan
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            np.save(file, np.full(count, np.nan))
     distributed.barrier()
     lengths = np.lib.format.open_memmap(path, "r+")
     size = bench.settings.batch
@@ -108,6 +111,13 @@ def _lengths(bench, name, count, judge, lengths_of):  # -> float64 [count]
     lengths.flush()
     distributed.barrier()
     return np.array(lengths)
+
+
+def _fits(path, count):
+    try:
+        return np.load(path, mmap_mode="r").shape == (count,)
+    except DAMAGED:
+        return False
 
 
 @contextlib.contextmanager

@@ -99,6 +99,8 @@ def labels_for(model, dataset, path, label):
     """
     size = model.generator.c_dim
     if not size:
+        if label is not None:
+            raise ValueError(f"--class {label}: this network has no classes; leave --class out.")
         return None
     if label is not None:
         if not 0 <= label < size:

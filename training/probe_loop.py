@@ -16,7 +16,7 @@ from voice2style.demo.traits import TRAITS
 def trait_table(dataset, rows, traits):  # -> float32 [N, K]
     """Returns the true traits of the people of `rows`; ValueError when the dataset does not know them."""
     people = {row["person"]: row.get("traits") or {} for row in dataset.people()}
-    missing = [name for name in traits if any(name not in people[row["person"]] for row in rows)]
+    missing = [name for name in traits if any(name not in people.get(row["person"], {}) for row in rows)]
     if missing:
         raise ValueError(f'"{dataset.path}" has no ground truth for {", ".join(missing)}; '
                          "use a dataset made by dataset_tool.py world.")
@@ -32,12 +32,17 @@ def train_probe(settings, *, data, outdir, desc, command="", device="cpu"):
                          "dataset with --resolution of such a size.")
     faces = RealFaces(dataset, resolution=side, seed=settings.seed)
     truth = trait_table(dataset, dataset.faces("train"), traits)
-    folder = RunFolder(outdir, desc, {"task": "probe", "settings": to_dict(settings), "data": str(data)})
+    with RunFolder(outdir, desc, {"task": "probe", "settings": to_dict(settings), "data": str(data)}) as folder:
+        return _train(settings, dataset, faces, truth, traits, folder, command)
+
+
+def _train(settings, dataset, faces, truth, traits, folder, command):
+    """Does what `train_probe` says in its run folder."""
     source = {"data": dataset.card, "settings": to_dict(settings), "command": command}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        probe = TraitProbe(TraitProbeSettings(traits=tuple(traits), resolution=side, width=settings.width,
-                                              source=source))
+        probe = TraitProbe(TraitProbeSettings(traits=tuple(traits), resolution=faces.images.shape[3],
+                                              width=settings.width, source=source))
     optimiser = torch.optim.AdamW(probe.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.lr, total_steps=settings.steps)
     progress = tqdm(range(settings.steps), desc="Training the probe", disable=None)
@@ -52,6 +57,9 @@ def train_probe(settings, *, data, outdir, desc, command="", device="cpu"):
         if index % 50 == 0:
             progress.set_postfix(loss=f"{loss.item():.3f}")
     save_probe(probe.eval().requires_grad_(False), folder.path / "probe.safetensors")
+    if not dataset.faces("test"):
+        folder.say("no R² of unseen faces: the test split has none")
+        return folder.path / "probe.safetensors"
     scores = probe_scores(probe, dataset, "test")
     folder.say("test R²  " + "  ".join(f"{score.name} {score.value:.2f}" for score in scores))
     return folder.path / "probe.safetensors"

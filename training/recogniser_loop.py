@@ -35,8 +35,13 @@ def train_recogniser(settings, *, data, outdir, desc, command="", device="cpu"):
         raise ValueError(f'"{data}" has {subject.noun} of {len(people)} people in the train split; a recogniser learns '
                          "to tell people apart, so it needs two or more.")
     subject.open()
-    folder = RunFolder(outdir, desc, {"task": "speaker" if by_voice else "recogniser", "settings": to_dict(settings),
-                                      "data": str(data)})
+    with RunFolder(outdir, desc, {"task": "speaker" if by_voice else "recogniser", "settings": to_dict(settings),
+                                  "data": str(data)}) as folder:
+        return _train(settings, subject, rows, people, folder, command, device)
+
+
+def _train(settings, subject, rows, people, folder, command, device):
+    """Does what `train_recogniser` says in its run folder."""
     place = {person: number for number, person in enumerate(people)}
     labels = torch.tensor([place[row["person"]] for row in rows])
     folder.say(f"Num {subject.noun}: {len(rows)} of {len(people)} people for training")

@@ -29,21 +29,19 @@ class RunFolder:
     """
 
     def __init__(self, outdir, desc, options, *, notes=None, latest=False, keep_states=2):
-        self.options = json.loads(json.dumps(options))
-        self.path = _place(outdir, desc, self.options, latest)
+        self.options, self._notes = json.loads(json.dumps(options)), notes or {}
+        self.path = _place(outdir, desc, self.options, latest, make=True)
         self.states = States(self.path, keep=keep_states)
         self._tee, self._lock, self.warned = None, None, set()
         self.started = time.time()
         if not is_first():
             return
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with atomic_path(self.path / "training_options.json") as temporary:
-                temporary.write_text(json.dumps({**self.options, **(notes or {})}, indent=2), encoding="utf-8")
             self._log = open(self.path / "log.txt", "a", encoding="utf-8", errors="replace")
         except OSError as error:
-            raise ValueError(f'the run folder "{self.path}" cannot be written ({error.strerror}); '
-                             "give another --outdir.") from error
+            raise _not_writable(self.path, error) from error
+        if _compared(_options_of(self.path)) in (None, _compared(self.options)):
+            self.note_options()
 
     def __enter__(self):
         if is_first():
@@ -60,6 +58,20 @@ class RunFolder:
             self._tee.close()
             self._lock.close()
             self._tee = None
+
+    def note_options(self):
+        """Writes training_options.json: from now on this command finds the folder.
+
+        A command with other settings (`latest`) does so only once its state was taken up: one that is refused leaves
+        the run to the command that it belongs to.
+        """
+        if not is_first():
+            return
+        try:
+            with atomic_path(self.path / "training_options.json") as temporary:
+                temporary.write_text(json.dumps({**self.options, **self._notes}, indent=2), encoding="utf-8")
+        except OSError as error:
+            raise _not_writable(self.path, error) from error
 
     def say(self, line):
         """Prints a line and appends it to log.txt; other ranks are silent."""
@@ -112,14 +124,13 @@ class RunFolder:
 
 def append_whole(path, content):
     """Appends bytes by one write; what a full disk took of them is cut off again. Cuts a torn last line first."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         end = os.lseek(file, 0, os.SEEK_END)
         if end and os.pread(file, 1, end - 1) != b"\n":  # the power failed in the middle of a line
             tail = os.pread(file, min(end, 1 << 20), max(end - (1 << 20), 0))
             end -= len(tail) - (tail.rfind(b"\n") + 1)
             os.ftruncate(file, end)
-            os.lseek(file, end, os.SEEK_SET)
         try:
             if os.write(file, content) != len(content):
                 raise OSError(28, os.strerror(28))
@@ -136,14 +147,34 @@ def has_state(outdir, desc, options, *, latest=False):
     return value_of_first(bool(States(folder).paths()) if is_first() else None)
 
 
-def _place(outdir, desc, options, latest):
-    """Returns the folder of a run in every rank, as the first one finds it."""
-    found = str(_find(pathlib.Path(outdir), desc, options, latest)) if is_first() else None
-    return pathlib.Path(value_of_first(found))
+def _place(outdir, desc, options, latest, *, make=False):
+    """Returns the folder of a run in every rank, as the first one finds it; `make`: there is one then."""
+    path = None
+    if is_first():
+        path, there = _find(pathlib.Path(outdir), desc, options, latest)
+        while make and not there and not _made(path):  # another run, started at the same time, took the name
+            path, there = _find(pathlib.Path(outdir), desc, options, latest)
+    return pathlib.Path(value_of_first(None if path is None else str(path)))
+
+
+def _made(path):
+    """Makes a new folder; returns False when the name is taken."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir()
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise _not_writable(path, error) from error
+    return True
+
+
+def _not_writable(path, error):
+    return ValueError(f'the run folder "{path}" cannot be written ({error.strerror}); give another --outdir.')
 
 
 def _find(outdir, desc, options, latest):
-    """Returns the folder of the run: that of the same options, or the newest one, or a new name."""
+    """Returns (folder of the run, True): that of the same options or the newest one; or (a new name, False)."""
     try:
         there = list(outdir.iterdir()) if outdir.exists() else []
         found = sorted((int(match[1]), path) for path in there if (match := re.match(r"(\d+)-", path.name)))
@@ -154,7 +185,9 @@ def _find(outdir, desc, options, latest):
         same = [path for _, path in found if (_options_of(path) or {}).get("task") == options.get("task")]
     else:
         same = [path for _, path in found if _compared(_options_of(path)) == _compared(options)]
-    return same[-1] if same else outdir / f"{max((number for number, _ in found), default=-1) + 1:05d}-{desc}"
+    if same:
+        return same[-1], True
+    return outdir / f"{max((number for number, _ in found), default=-1) + 1:05d}-{desc}", False
 
 
 def _options_of(path):

@@ -9,6 +9,7 @@ from torch_utils.random_streams import numpy_stream
 from training.reals import EndlessOrder, check_size
 
 _PCM = 32767
+_MOST_CLASSES = 100_000
 
 
 class Store:
@@ -25,7 +26,7 @@ class Store:
         """Reads everything once; ValueError after more damaged items than may be skipped."""
         self.items = {}
         for k in tqdm(range(self.count), desc=f"Reading {what}", unit="item", disable=None if is_first() else True):
-            self._load(k)
+            self.load(k)
             if len(self.bad) > self.skip_corrupt:
                 raise too_many(self.bad, self.skip_corrupt)
         return self
@@ -34,13 +35,14 @@ class Store:
         """Returns item k, or its replacement if it is damaged; ValueError when everything tried is."""
         attempts, tried = numpy_stream(self.seed, "replacement", k), k
         for _ in range(self.skip_corrupt + 2):
-            content = self._load(tried)
+            content = self.load(tried)
             if content is not None:
                 return tried, content
             tried = int(attempts.integers(self.count))
         raise too_many(self.bad, self.skip_corrupt)
 
-    def _load(self, k):
+    def load(self, k):
+        """Returns item k, or None if it is damaged."""
         if k in self.bad:
             return None
         if self.items is not None and k in self.items:
@@ -74,9 +76,17 @@ def label_table(dataset, rows):  # -> float32 [N, c_dim], or None
     if len(given) < len(found):
         raise ValueError(f'"{dataset.path}": {len(found) - len(given)} of {len(found)} faces have no label.')
     if all(isinstance(label, int) and not isinstance(label, bool) and label >= 0 for label in found):
-        return np.eye(max(found) + 1, dtype=np.float32)[found]
+        if max(found) >= _MOST_CLASSES:
+            raise ValueError(f'"{dataset.path}" has the label {max(found)}; classes are numbered from 0, without gaps, '
+                             f"up to {_MOST_CLASSES - 1}.")
+        table = np.zeros([len(found), max(found) + 1], np.float32)
+        table[np.arange(len(found)), found] = 1
+        return table
     if all(isinstance(label, list) and len(label) == len(found[0]) for label in found):
-        return np.asarray(found, np.float32)
+        table = np.asarray(found, np.float32)
+        if not np.isfinite(table).all():
+            raise ValueError(f'"{dataset.path}" has labels with numbers that are not finite.')
+        return table
     raise ValueError(f'"{dataset.path}": labels are neither all whole numbers nor vectors of one length.')
 
 
@@ -187,12 +197,15 @@ class Voices:
         return speech_of(self.dataset, self.rows[k])
 
     def __getitem__(self, position):
+        return self._sample(position, self.order[position], self.stores["voices"].skip_corrupt + 1)
+
+    def _sample(self, position, wanted, tries):
         random = numpy_stream(self.seed, "voice", position)
         length_s = self.crop_s
         if self.crop_most_s > self.crop_s:
             share = numpy_stream(self.seed, "length", position // self.batch).random()
             length_s += (self.crop_most_s - self.crop_s) * share
-        k, clip = self.stores["voices"].get(self.order[position])
+        k, clip = self.stores["voices"].get(wanted)
         size = int(length_s * self.rate_hz)
         if self.augment is None:
             wave = crop(clip, size, random.random())
@@ -202,13 +215,23 @@ class Voices:
         person = self.rows[k]["person"]
         sample = {"waves": wave, "people": np.int64(self.number_of[person])}
         if self.faces is not None:
-            places = self.faces_of[person]
-            place, pixels = self.stores["faces"].get(places[int(random.integers(len(places)))])
+            place, pixels = self._face_of(person, random)
+            if pixels is None:  # another person's face would not belong to this voice
+                if not tries:
+                    raise too_many(self.faces.stores["faces"].bad, self.faces.stores["faces"].skip_corrupt)
+                other = numpy_stream(self.seed, "replacement", "pair", k).integers(len(self.rows))
+                return self._sample(position, int(other), tries - 1)
             sample["images"] = np.ascontiguousarray(pixels[:, :, ::-1] if self.faces.mirror and random.random() < 0.5
                                                     else pixels)
             if self.codes is not None:
                 sample["codes"] = np.asarray(self.codes[self.faces.rows[place]["path"]], np.float32)
         return sample
+
+    def _face_of(self, person, random):  # -> (place, pixels), (None, None) when none of the person's can be read
+        places = self.faces_of[person]
+        first = int(random.integers(len(places)))
+        found = ((place, self.stores["faces"].load(place)) for place in places[first:] + places[:first])
+        return next((pair for pair in found if pair[1] is not None), (None, None))
 
     def middle(self, k):  # -> [1, S]
         """Returns the middle crop of one clip."""

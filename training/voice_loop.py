@@ -228,19 +228,22 @@ def write_pairs(model, voices, unseen, folder, *, number):
     heard = voices if unseen is None else unseen
     dataset, split = heard.dataset, "train" if unseen is None else "val"
     first_face = {row["person"]: row for row in reversed(dataset.faces(split))}
-    shown, places = set(), []
+    shown, sheet = set(), []
     for place, row in enumerate(heard.rows):
-        if row["person"] not in shown and (not first_face or row["person"] in first_face):
-            shown.add(row["person"])
-            places.append(place)
-    sheet = []
-    for place in places[:_PAIRS]:
+        if row["person"] in shown or (first_face and row["person"] not in first_face):
+            continue
+        try:
+            real = np.array(dataset.read_face(first_face[row["person"]])) if first_face else None
+        except ValueError:
+            continue  # a damaged picture does not end a run
+        shown.add(row["person"])
         drawn = model.synthesis(model.codes(heard.middle(place))).clamp(-1, 1)[0].cpu()
-        if first_face:
-            pixels = np.array(dataset.read_face(first_face[heard.rows[place]["person"]]))
-            real = to_float(torch.from_numpy(pixels).permute(2, 0, 1))[None]
+        if real is not None:
+            real = to_float(torch.from_numpy(real).permute(2, 0, 1))[None]
             sheet.append(torch.nn.functional.interpolate(real, size=drawn.shape[1:], mode="area")[0])
         sheet.append(drawn)
+        if len(shown) == _PAIRS:
+            break
     if not sheet:
         return
     name = "fakes_init.png" if number is None else f"fakes{number}.png"

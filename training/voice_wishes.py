@@ -1,7 +1,20 @@
 """Wishes of the voice metrics (--option NAME=VALUE, --judge FILE), as values of the right kind."""
 
+from dnnlib.settings import did_you_mean
+
 TRIALS = 10000
+WISHES = ("recogniser", "speaker", "pair_list", "clips_per", "allow_training_judge")
+_OF_OPTIONS = ("probe", "class", "update_card")  # --judge, --class and --update-card say them
 _FALSE, _TRUE = ("0", "false", "no", "off"), ("1", "true", "yes", "on")
+
+
+def check_wishes(options):
+    """Raises ValueError for a name of --option that no metric knows."""
+    for name in options:
+        if name not in WISHES + _OF_OPTIONS:
+            known = [wish.replace("_", "-") for wish in WISHES]
+            raise ValueError(f'no metric has the option "{name.replace("_", "-")}".'
+                             f"{did_you_mean(name.replace('_', '-'), known)} Known: {', '.join(known)}.")
 
 
 def judge_file(settings):

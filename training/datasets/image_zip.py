@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import zipfile
 
+from training.datasets.pictures import MAX_PIXELS
 from training.datasets.writer import refuse_existing
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
@@ -99,6 +100,9 @@ class ImageSettings:
             raise ValueError(f'resize filter is "{self.resize_filter}"; {" and ".join(FILTERS)} are known.')
         if self.force_channels is not None and self.force_channels not in CHANNELS:
             raise ValueError(f"{self.force_channels} channels; 1, 3 and 4 are known.")
+        if self.resolution is not None and self.resolution[0] * max(self.resolution) > MAX_PIXELS:
+            raise ValueError(f"--resolution {self.resolution[0]}x{self.resolution[1]}: pictures of at most "
+                             f"{MAX_PIXELS // 10**6} million pixels are made.")
         if self.transform and self.resolution is None:
             raise ValueError(f"--transform {self.transform} needs --resolution WxH (or --width and --height).")
         if self.transform == "center-crop" and self.resolution[0] != self.resolution[1]:

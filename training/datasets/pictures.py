@@ -3,8 +3,7 @@
 import io
 import warnings
 
-import numpy as np
-
+from torch_utils.images import eight_bits
 from training.datasets.items import Unusable
 
 MAX_PIXELS = 100_000_000  # a picture of more is refused before it is decoded
@@ -100,11 +99,8 @@ def _as_rgb(picture, background, findings):
     if mode == "RGB" and "transparency" not in picture.info:
         return picture
     if mode.startswith("I;16") or mode == "I":
-        values = np.asarray(picture).astype(np.int64)
-        top = 65535 if mode.startswith("I;16") or values.max(initial=0) > 255 else 255
         findings.append("16-bit: taken down to 8 bits")
-        grey = np.rint(np.clip(values, 0, top) * (255 / top)).astype(np.uint8)
-        return Image.fromarray(grey).convert("RGB")
+        return eight_bits(picture).convert("RGB")
     if mode == "F":
         raise Unusable("floating-point pixels, whose range is not known")
     if mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
