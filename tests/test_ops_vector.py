@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from benchmarks.published_recipe import PublishedDiscriminator, PublishedSynthesis
@@ -357,3 +358,21 @@ def test_a_trace_sees_plain_operators():
         warnings.simplefilter("ignore")  # of what a trace does not see, and that it is going out of use
         traced = torch.jit.trace(layer, one)
     torch.testing.assert_close(traced(two), layer(two), rtol=0, atol=1e-4)
+
+
+def test_tangents_and_function_transforms_go_through_plain_torch():
+    """A kernel would lose the tangents, and finds no memory under vmap."""
+    w, planes, bias = (random(*shape, dtype=torch.float32) for shape in ((32, 32, 3, 3), (8, 3, 32), (32,)))
+    x, direction = (pictures(8, 32, 12, 12, seed=seed, dtype=torch.float32) for seed in (1, 2))
+
+    def run(x):
+        return [convolution.conv2d(x, w, padding=1), upfirdn2d(x, FILTERS["1331"], padding=1),
+                fused_layer(x, FILTERS["1331"], padding=1, bias=bias, act="linear"), thin_product(x, planes),
+                bent_filter(x, FILTERS["1331"], bias, padding=2, act="linear")]
+
+    with forward_ad.dual_level():
+        tangents = [forward_ad.unpack_dual(y).tangent for y in run(forward_ad.make_dual(x, direction))]
+    for tangent, far, near in zip(tangents, run(x + direction), run(x), strict=True):
+        assert_near(tangent, far - near, torch.float32)
+    for together, *apart in zip(torch.vmap(run)(torch.stack([x, direction])), run(x), run(direction), strict=True):
+        assert_near(together, torch.stack(apart), torch.float32)

@@ -2,7 +2,7 @@
 
 import torch
 
-from torch_utils.ops import build, is_traced, native
+from torch_utils.ops import build, is_plain, is_traced, native
 
 KINDS = (torch.bfloat16, torch.float32)
 ROWS = 8  # coarse channels come in eights
@@ -16,7 +16,7 @@ def usable(fine, coarse, size, stride, groups) -> bool:
         return False
     if tuple(size) != (3, 3) or stride not in ((1, 1), (2, 2)) or type(fine) is not torch.Tensor:
         return False
-    if is_traced() or count_tiles(coarse) < FEWEST_TILES or coarse.shape[1] % ROWS:
+    if is_traced() or not is_plain(fine, coarse) or count_tiles(coarse) < FEWEST_TILES or coarse.shape[1] % ROWS:
         return False
     library = build.built("simd")
     return library is not None and fine.shape[1] % library.v2s_simd_lanes() == 0

@@ -5,9 +5,8 @@ import ctypes
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
-from torch_utils.ops import build, is_traced
+from torch_utils.ops import build, is_plain, is_traced
 from torch_utils.ops.native import pointer
 from voice2style.audio import filterbank
 
@@ -35,23 +34,13 @@ def usable(settings, wave: Tensor) -> bool:
     """
     return (type(wave) is Tensor and wave.dtype != torch.float64 and wave.device.type == "cpu" and wave.numel() > 0
             and not (wave.requires_grad and torch.is_grad_enabled())
-            and not is_traced()
-            and forward_ad.unpack_dual(wave).tangent is None and _has_memory(wave) and supports(settings)
-            and _library() is not None)
+            and not is_traced() and is_plain(wave) and supports(settings) and _library() is not None)
 
 
 def supports(settings) -> bool:
     """Return whether the kernel knows these settings: MFCC or mel bands, and an FFT of a power of two."""
     return (settings.kind != "spectrogram" and settings.n_fft >= _FEWEST_POINTS
             and settings.n_fft & (settings.n_fft - 1) == 0 and settings.log_floor >= _SMALLEST)
-
-
-def _has_memory(wave):
-    """Returns whether the numbers are there to be read: not inside torch.vmap and torch.func.grad."""
-    try:
-        return wave.data_ptr() != 0
-    except RuntimeError:
-        return False
 
 
 class FusedFrontEnd:
