@@ -306,6 +306,14 @@ def test_whole_networks_of_many_channels_are_those_of_the_published_recipe(archi
         assert 0 < (ours - theirs).norm() / theirs.norm() < limit
 
 
+@pytest.mark.parametrize("layer", [lambda x, f, pad: fused_layer(x, f, padding=pad),
+                                   lambda x, f, pad: bent_filter(x, f, torch.zeros(8), padding=pad)])
+@pytest.mark.parametrize("pad", [0, (1, 0, 0, 1)])
+def test_pictures_smaller_than_their_filter_are_refused(layer, pad):
+    with pytest.raises(ValueError, match="smaller than the filter .*nothing would be left"):
+        layer(pictures(1, 8, 2, 2, dtype=torch.float32), FILTERS["1331"], pad)
+
+
 def test_plain_torch_runs_where_the_kernels_are_refused(monkeypatch):
     monkeypatch.setenv("V2S_OPS", "ref")
     build.forget()
