@@ -143,6 +143,9 @@ def test_what_is_not_a_number_stays_so_and_a_clamp_holds_the_infinite():
     x[0, 3, 0, 0], x[0, 4, 0, 0] = math.nan, math.inf
     y = fused_layer(x, clamp=2.0)
     assert y[0, 3, 0, 0].isnan() and y[0, 4, 0, 0] == 2 and y.isnan().sum() == 1
+    strange = torch.tensor([0x7FFFFFFF, -1, 0x7F800001], dtype=torch.int32).view(torch.float32)  # carries into the sign
+    y = thin_product(pictures(1, 16, 1, 1, dtype=torch.bfloat16), strange[:, None].expand(1, 3, 16))
+    assert y.isnan().all()
 
 
 @settings(max_examples=60, deadline=None)

@@ -96,7 +96,8 @@ inline void put(float* to, float x) { *to = x; }
 inline void put(BFloat16* to, float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
-    to->bits = uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+    uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    to->bits = uint16_t(x == x ? rounded : (bits >> 16) | 0x40);
 }
 
 inline Vec all(float x) { return x - Vec{}; }
