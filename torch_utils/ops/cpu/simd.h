@@ -1,10 +1,12 @@
 // Vectors as wide as the processor's, bfloat16 in memory, and work split over threads: for the kernels beside this file.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <stdlib.h>
@@ -107,12 +109,12 @@ inline Vec smallest(Vec a, Vec b) { return a < b ? a : b; }
 // Threads that wait between calls. A forked child starts its own; a call inside a call, or beside one, runs alone.
 class Pool {
   public:
-    static Pool& here() {
-        static std::mutex guard;
-        static Pool* pool = nullptr;
-        std::lock_guard<std::mutex> lock(guard);
-        if (!pool || pool->process_ != getpid()) pool = new Pool();  // never freed: its threads outlive main
-        return *pool;
+    static Pool& here() {  // without a lock, which would stay shut in the child of a process that forks beside a call
+        static std::atomic<Pool*> current{nullptr};
+        Pool* pool = current;
+        if (pool && pool->process_ == getpid()) return *pool;
+        std::unique_ptr<Pool> fresh(new Pool());
+        return current.compare_exchange_strong(pool, fresh.get()) ? *fresh.release() : *pool;  // its threads outlive main
     }
 
     // Calls job(0) .. job(count - 1), each once, on at most so many threads; returns when all have ended.
