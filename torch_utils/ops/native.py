@@ -88,7 +88,7 @@ def check_size(op: str, shape) -> None:
 
 
 def call(op: str, values, device) -> None:
-    """Run an op: values is a filled struct from CALLS; RuntimeError with CUDA's words when the launch fails.
+    """Run an op: values is a filled struct from CALLS or VECTOR_CALLS; RuntimeError as check_answer.
 
     device: a torch.device, or "simd" for the vector kernels of the processor.
     """
@@ -100,6 +100,11 @@ def call(op: str, values, device) -> None:
             problem = function(ctypes.byref(values), torch.cuda.current_stream().cuda_stream)
     else:
         problem = _function(build.library(device.type), op)(ctypes.byref(values), None)
+    check_answer(op, problem, device)
+
+
+def check_answer(op: str, problem, device) -> None:
+    """Raise RuntimeError with what an op says of its failure (CUDA's words, or that memory lacks), None: it has run."""
     if problem is not None:
         raise RuntimeError(f"the native op {op} failed on {device}: {problem.decode(errors='replace')}")
 

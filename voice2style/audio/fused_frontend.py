@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from torch_utils.ops import build, is_plain, is_traced
-from torch_utils.ops.native import pointer
+from torch_utils.ops.native import check_answer, pointer
 from voice2style.audio import filterbank
 
 _FEWEST_POINTS = 32  # n_fft that the kernel's passes can split
@@ -68,7 +68,7 @@ class FusedFrontEnd:
         call.wave, call.lengths, call.output = pointer(samples), pointer(lengths), pointer(output)
         call.num_clips, call.num_samples = samples.shape
         call.wave_stride, call.num_frames, call.threads = samples.stride(0), num_frames, torch.get_num_threads()
-        _library().v2s_front_end(ctypes.byref(call), None)
+        check_answer("front_end", _library().v2s_front_end(ctypes.byref(call), None), "simd")
         return output.to(wave.dtype)
 
 
@@ -77,6 +77,7 @@ def _library():
     library = build.built("simd")
     if library is not None and library.v2s_front_end.argtypes is None:
         assert library.v2s_sizeof_front_end() == ctypes.sizeof(_Call), "the struct of front_end.cpp has other fields"
+        library.v2s_front_end.restype = ctypes.c_char_p
         library.v2s_front_end.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
     return library
 

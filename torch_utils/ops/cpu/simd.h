@@ -5,14 +5,17 @@
 #include <condition_variable>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <new>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <system_error>
 #include <thread>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 #ifdef __AVX512F__
 #include <immintrin.h>
@@ -117,7 +120,8 @@ class Pool {
         return current.compare_exchange_strong(pool, fresh.get()) ? *fresh.release() : *pool;  // its threads outlive main
     }
 
-    // Calls job(0) .. job(count - 1), each once, on at most so many threads; returns when all have ended.
+    // Calls job(0) .. job(count - 1), each once, on at most so many threads; returns when all have ended, and throws what
+    // one of them threw. Where the system gives no more threads, those that there are do the work.
     void run(int64_t count, int threads, const std::function<void(int64_t)>& job) {
         if (threads > count) threads = int(count);
         std::unique_lock<std::mutex> alone(busy_, std::try_to_lock);
@@ -126,17 +130,25 @@ class Pool {
             return;
         }
         std::unique_lock<std::mutex> lock(state_);
-        while (int(threads_.size()) < threads - 1) {
-            threads_.emplace_back([this, index = int(threads_.size()), seen = round_] { serve(index, seen); });
-            threads_.back().detach();
-        }
+        grow(threads - 1);
         job_ = &job, count_ = count, next_ = ended_ = 0, helpers_ = threads - 1, round_++;
         wake_.notify_all();
         work(lock);
         done_.wait(lock, [this] { return ended_ == count_; });
+        if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
     }
 
   private:
+    void grow(int helpers) {
+        try {
+            while (int(threads_.size()) < helpers) {
+                threads_.emplace_back([this, index = int(threads_.size()), seen = round_] { serve(index, seen); });
+                threads_.back().detach();
+            }
+        } catch (const std::system_error&) {
+        }
+    }
+
     void serve(int index, int64_t seen) {
         std::unique_lock<std::mutex> lock(state_);
         for (;;) {
@@ -151,9 +163,15 @@ class Pool {
         while (next_ < count_) {
             const auto& job = *job_;
             int64_t i = next_++;
+            std::exception_ptr failure;
             lock.unlock();
-            job(i);
+            try {
+                job(i);
+            } catch (...) {
+                failure = std::current_exception();
+            }
             lock.lock();
+            if (failure) failure_ = failure;
             if (++ended_ == count_) done_.notify_one();
         }
     }
@@ -165,7 +183,18 @@ class Pool {
     const std::function<void(int64_t)>* job_ = nullptr;
     int64_t count_ = 0, next_ = 0, ended_ = 0, round_ = 0;
     int helpers_ = 0;
+    std::exception_ptr failure_;
 };
+
+// Does the work of a call; returns null, or why it failed: an exception must not reach the caller, who knows none.
+template <class Work> const char* attempt(const Work& work) {
+    try {
+        work();
+        return nullptr;
+    } catch (const std::bad_alloc&) {
+        return "there is not enough memory";
+    }
+}
 
 // Memory of this thread that lasts from call to call, aligned, in large pages where the system has them; slot: whose.
 inline float* scratch(int slot, size_t floats) {
