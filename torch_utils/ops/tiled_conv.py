@@ -117,7 +117,7 @@ def _call(x, shape, dtype, weight, size, padding, after, y):
     if dtype not in (torch.float32, torch.bfloat16) or shape[1] != weight.num_in:
         raise ValueError(f"pictures {list(shape)} {dtype} for a convolution of {weight.num_in} channels; allowed: "
                          "float32 or bfloat16 with as many channels")
-    small = [None if each is None else each.contiguous()
+    small = [None if each is None else each.float().contiguous()
              for each in (after.in_scale, after.out_scale, after.bias, after.noise, after.taps)]
     stride = 0 if after.noise is None or after.noise.ndim == 2 else size[0] * size[1]
     call = _WinogradCall(pointer(x), pointer(weight.values), *map(pointer, small), pointer(y), stride, after.slope,
@@ -165,7 +165,7 @@ def to_rgb(x, weight, bias, smaller=None, taps=None, clamp=None):
 
 def _rgb_call(x, shape, dtype, weight, bias, smaller, taps, clamp, y):
     """Returns a ToRgbCall and the tensors that it points to; x may be None, as in `_call`."""
-    small = [None if each is None else each.contiguous() for each in (weight, bias, smaller, taps)]
+    small = [None if each is None else each.float().contiguous() for each in (weight, bias, smaller, taps)]
     call = _ToRgbCall(pointer(x), *map(pointer, small), pointer(y), -1.0 if clamp is None else clamp, shape[0],
                       *shape[2:], shape[1], weight.shape[1], KINDS[dtype], torch.get_num_threads())
     return call, small
