@@ -170,6 +170,15 @@ def test_two_processes_at_once_build_once_and_a_killed_holder_leaves_no_lock(com
     assert (err + capsys.readouterr().err).count("Building native ops") == 1
 
 
+def test_a_compiler_may_speak_in_any_bytes(monkeypatch, tmp_path):
+    """In the words of another locale, or with the name of a folder in them."""
+    script = tmp_path / "g++"
+    script.write_bytes(b"#!/bin/sh\necho 'g++ 12, libert\xe9'\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", str(script))
+    assert toolchain.find_toolchain("simd").version.startswith("g++ 12, libert")
+
+
 def test_the_folder_tells_sources_and_toolchains_apart(compiler, tmp_path, monkeypatch):
     compiler()
     tools = toolchain.find_toolchain("cpu")

@@ -140,6 +140,16 @@ def test_a_plan_is_a_copy():
     assert torch.equal(plan(ws, "const"), before)
 
 
+@pytest.mark.parametrize("width", [16, 10])  # with vector kernels where there are any, and without
+def test_autocast_leaves_a_plan_alone(width):
+    """Its small tensors would be bfloat16, which the kernels do not read."""
+    network = build(channels=(width,) * 4)
+    ws, plan = codes(network, 2), FastSynthesis(network.synthesis)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        drawn = plan(ws, "const")
+    assert torch.equal(drawn, plan(ws, "const"))
+
+
 def test_a_picture_does_not_depend_on_its_batch():
     network = build()
     ws, plan = codes(network, 3), FastSynthesis(network.synthesis)

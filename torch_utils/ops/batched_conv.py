@@ -2,7 +2,7 @@
 
 import torch
 
-from torch_utils.ops import build, is_traced, native
+from torch_utils.ops import build, is_plain, is_traced, native
 
 KINDS = (torch.bfloat16, torch.float32)
 FORMS = {"same": 0, "down": 1, "up": 2}  # enum Form
@@ -26,7 +26,7 @@ def form_of(x, w, shape):
         form = "down" if not shape.transposed else "up" if shape.padding == (0, 0) else None
     else:
         form = None
-    if form is None or len(x) * -(-x.shape[2] // 4) * -(-x.shape[3] // 4) < FEWEST_TILES[form]:
+    if form is None or not is_plain(x, w) or len(x) * -(-x.shape[2] // 4) * -(-x.shape[3] // 4) < FEWEST_TILES[form]:
         return None
     library, num_out = build.built("simd"), w.shape[1] if shape.transposed else w.shape[0]
     if library is None or x.shape[1] % library.v2s_simd_lanes() or num_out % (2 * library.v2s_simd_lanes()):

@@ -4,16 +4,17 @@ import torch
 
 from torch_utils.ops import layer_tail
 from torch_utils.ops.bias_act import ACTIVATIONS, bias_act
-from torch_utils.ops.upfirdn2d import adjoint_of, pad4, plan_of, upfirdn2d
+from torch_utils.ops.upfirdn2d import adjoint_of, check_room, pad4, plan_of, upfirdn2d
 
 
 def bent_filter(x, f, bias, *, padding=0, act="lrelu", gain=None):  # [N, C, H, W] -> [N, C, H', W']
     """Return upfirdn2d(bias_act(x, bias, act, gain), f, padding); differentiable in x and bias to any order."""
     if not usable(x, f, bias, act):
         return bent_filter_reference(x, f, bias, padding=padding, act=act, gain=gain)
-    spec = ACTIVATIONS[act]
+    spec, plan = ACTIVATIONS[act], plan_of(pad4(padding))
+    check_room(x, f, plan)
     gain = spec.gain if gain is None else float(gain)
-    return _Bent.apply(x, f.detach(), bias, (layer_tail.STRAIGHT[act](spec.alpha), gain), plan_of(pad4(padding)))
+    return _Bent.apply(x, f.detach(), bias, (layer_tail.STRAIGHT[act](spec.alpha), gain), plan)
 
 
 def bent_filter_reference(x, f, bias, *, padding=0, act="lrelu", gain=None):

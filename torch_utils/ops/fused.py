@@ -15,6 +15,7 @@ from torch_utils.ops.upfirdn2d import (
     adjoint_of,
     apply_plan,
     check_input,
+    check_room,
     fill_call,
     pad4,
     plan_of,
@@ -79,7 +80,10 @@ def fused_layer_reference(x, f, scale, noise, strength, bias, next_scale, tail):
 
 
 def _check(x, f, padding, scale, noise, strength, bias, next_scale):
-    height, width = _out_size(check_input(x, f), x, padding)
+    kernel = check_input(x, f)
+    if kernel.ndim == 2 and (f is not None or any(padding)):
+        check_room(x, kernel, plan_of(padding))
+    height, width = _out_size(kernel, x, padding)
     n, channels = x.shape[:2]
     for name, value, allowed in (("scale", scale, [[n, channels]]), ("next_scale", next_scale, [[n, channels]]),
                                  ("bias", bias, [[channels]]), ("strength", strength, [[], [1]]),
@@ -91,7 +95,7 @@ def _check(x, f, padding, scale, noise, strength, bias, next_scale):
         raise ValueError("fused_layer: a strength without a noise; give both, or the noise alone")
 
 
-def _out_size(f, x, padding):  # -> (H', W'); upfirdn2d refuses what is not positive
+def _out_size(f, x, padding):  # -> (H', W')
     x0, x1, y0, y1 = padding
     return x.shape[2] + y0 + y1 - f.shape[0] + 1, x.shape[3] + x0 + x1 - f.shape[-1] + 1
 

@@ -9,7 +9,7 @@ import functools
 
 import torch
 
-from torch_utils.ops import build, is_traced, native
+from torch_utils.ops import build, is_plain, is_traced, native
 
 KINDS = {torch.bfloat16: torch.float32, torch.float32: torch.float32, torch.float64: torch.float64}  # -> small tensors
 MOST_TAPS, FEWEST_CHANNELS = 16, 8
@@ -20,13 +20,13 @@ STRAIGHT = {"linear": lambda alpha: 1.0, "relu": lambda alpha: 0.0, "lrelu": lam
 
 def usable(x, *others) -> bool:
     """Return whether the vector kernels are to run on pictures x [N, C, H, W] beside the small tensors others."""
-    if is_traced() or x.device.type != "cpu" or x.dtype not in KINDS or x.ndim != 4:
-        return False
-    if x.shape[1] < FEWEST_CHANNELS or not x.is_contiguous(memory_format=torch.channels_last):
+    if is_traced() or x.device.type != "cpu" or x.dtype not in KINDS or x.ndim != 4 or x.shape[1] < FEWEST_CHANNELS:
         return False
     tensors = [x, *(other for other in others if other is not None)]
-    return all(type(t) in (torch.Tensor, torch.nn.Parameter) and t.device == x.device and t.dtype in KINDS
-               for t in tensors) and build.built("simd") is not None
+    ours = all(type(t) in (torch.Tensor, torch.nn.Parameter) and t.device == x.device and t.dtype in KINDS
+               for t in tensors)
+    return (ours and is_plain(*tensors) and x.is_contiguous(memory_format=torch.channels_last)
+            and build.built("simd") is not None)
 
 
 def taps_of(f, dtype):

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from torch_utils.ops import build, is_traced
+from torch_utils.ops import build, is_plain, is_traced
 
 KINDS = {torch.float16: 0, torch.bfloat16: 1, torch.float32: 2, torch.float64: 3}  # enum Kind
 MOST_ELEMENTS = 2**31 - 1
@@ -68,13 +68,15 @@ VECTOR_CALLS = {"layer_tail": LayerTailCall, "layer_tail_back": LayerTailCall, "
 def usable(x, *others) -> bool:
     """Return whether a native op is to run on x beside the small tensors others (None among them is ignored).
 
-    Not while torch compiles or exports (it fuses plain torch itself), not for other number types or tensor classes.
+    Not while torch compiles or exports (it fuses plain torch itself), not for other number types or tensor classes, not
+    inside torch.func and for forward-mode differentiation.
     """
     if is_traced() or x.dtype not in KINDS or build.library(x.device.type) is None:
         return False
     tensors = [x, *(other for other in others if other is not None)]
-    return all(type(t) in (torch.Tensor, torch.nn.Parameter) and t.device == x.device and t.dtype in KINDS
+    ours = all(type(t) in (torch.Tensor, torch.nn.Parameter) and t.device == x.device and t.dtype in KINDS
                for t in tensors)
+    return ours and is_plain(*tensors)
 
 
 def check_size(op: str, shape) -> None:
@@ -86,7 +88,7 @@ def check_size(op: str, shape) -> None:
 
 
 def call(op: str, values, device) -> None:
-    """Run an op: values is a filled struct from CALLS; RuntimeError with CUDA's words when the launch fails.
+    """Run an op: values is a filled struct from CALLS or VECTOR_CALLS; RuntimeError as check_answer.
 
     device: a torch.device, or "simd" for the vector kernels of the processor.
     """
@@ -98,6 +100,11 @@ def call(op: str, values, device) -> None:
             problem = function(ctypes.byref(values), torch.cuda.current_stream().cuda_stream)
     else:
         problem = _function(build.library(device.type), op)(ctypes.byref(values), None)
+    check_answer(op, problem, device)
+
+
+def check_answer(op: str, problem, device) -> None:
+    """Raise RuntimeError with what an op says of its failure (CUDA's words, or that memory lacks), None: it has run."""
     if problem is not None:
         raise RuntimeError(f"the native op {op} failed on {device}: {problem.decode(errors='replace')}")
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from torch_utils.ops import build
-from torch_utils.ops.native import KINDS, pointer
+from torch_utils.ops.native import KINDS, check_answer, pointer
 
 FORMS = ("same", "up", "down")
 _KERNELS = {name: number for number, name in enumerate(  # enum Form
@@ -99,7 +99,7 @@ def convolve(x, weight, size, *, padding=0, taps=None, in_scale=None, out_scale=
     y = torch.empty(len(x), *size, weight.num_out, dtype=x.dtype).permute(0, 3, 1, 2)
     call, _held = _call(x, x.shape, x.dtype, weight, size, padding, after, y)
     if y.numel():
-        _library().v2s_winograd(ctypes.byref(call), None)
+        check_answer("winograd", _library().v2s_winograd(ctypes.byref(call), None), "simd")
     return y
 
 
@@ -120,7 +120,7 @@ def _call(x, shape, dtype, weight, size, padding, after, y):
     if dtype not in (torch.float32, torch.bfloat16) or shape[1] != weight.num_in:
         raise ValueError(f"pictures {list(shape)} {dtype} for a convolution of {weight.num_in} channels; allowed: "
                          "float32 or bfloat16 with as many channels")
-    small = [None if each is None else each.contiguous()
+    small = [None if each is None else each.float().contiguous()
              for each in (after.in_scale, after.out_scale, after.bias, after.noise, after.taps)]
     stride = 0 if after.noise is None or after.noise.ndim == 2 else size[0] * size[1]
     call = _WinogradCall(pointer(x), pointer(weight.values), *map(pointer, small), pointer(y), stride, after.slope,
@@ -146,8 +146,9 @@ def draw_block(x, up, same, rgb, *, keep):
     picture = torch.empty(len(x), rgb[0].shape[1], *size)
     third, _more = _rgb_call(None, (len(x), same[0].num_out, *size), x.dtype, *rgb, picture)
     problem = _library().v2s_block(ctypes.byref(_BlockCall(first, second, third)), None)
-    if problem is not None:
+    if problem == b"weights for few tiles":
         raise ValueError(f"a block cannot be drawn line by line with {problem.decode()}; allowed: sides above 32")
+    check_answer("block", problem, "simd")
     return y, picture
 
 
@@ -161,13 +162,13 @@ def to_rgb(x, weight, bias, smaller=None, taps=None, clamp=None):
     y = torch.empty(len(x), weight.shape[1], *x.shape[2:])
     call, _held = _rgb_call(x, x.shape, x.dtype, weight, bias, smaller, taps, clamp, y)
     if y.numel():
-        _library().v2s_to_rgb(ctypes.byref(call), None)
+        check_answer("to_rgb", _library().v2s_to_rgb(ctypes.byref(call), None), "simd")
     return y
 
 
 def _rgb_call(x, shape, dtype, weight, bias, smaller, taps, clamp, y):
     """Returns a ToRgbCall and the tensors that it points to; x may be None, as in `_call`."""
-    small = [None if each is None else each.contiguous() for each in (weight, bias, smaller, taps)]
+    small = [None if each is None else each.float().contiguous() for each in (weight, bias, smaller, taps)]
     call = _ToRgbCall(pointer(x), *map(pointer, small), pointer(y), -1.0 if clamp is None else clamp, shape[0],
                       *shape[2:], shape[1], weight.shape[1], KINDS[dtype], torch.get_num_threads())
     return call, small

@@ -198,7 +198,8 @@ def _capabilities():
 
 def _ask(program, question):
     try:
-        answer = subprocess.run([program, question], capture_output=True, text=True, timeout=ASK_SECONDS, check=True)
+        answer = subprocess.run([program, question], capture_output=True, encoding="utf-8", errors="replace",
+                                timeout=ASK_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         raise CannotBuild(f"{program} {question} fails ({str(error).splitlines()[0]})") from error
     return answer.stdout

@@ -129,7 +129,7 @@ class Plan(NamedTuple):
 
 def apply_plan(x, f, plan, flip_filter, gain):
     """Return one pass with a 2-D filter f, native or in plain torch; differentiable in x."""
-    _check_room(x, f, plan)
+    check_room(x, f, plan)
     differentiate = torch.is_grad_enabled() and x.requires_grad and not torch.compiler.is_compiling()
     if native.usable(x, f):
         f = f.detach()
@@ -144,7 +144,8 @@ def apply_plan(x, f, plan, flip_filter, gain):
     return _Pass.apply(x, kernel, plan) if differentiate else _run(x, kernel, plan)
 
 
-def _check_room(x, f, plan):
+def check_room(x, f, plan):
+    """Raise ValueError when the filter f [H, W] leaves nothing of pictures x."""
     for axis, size in ((0, x.shape[3]), (1, x.shape[2])):
         if size * plan.up[axis] + plan.pad[2 * axis] + plan.pad[2 * axis + 1] < f.shape[1 - axis]:
             raise ValueError(f"picture of shape {list(x.shape)} with padding {list(plan.pad)} is smaller than "

@@ -2,10 +2,10 @@
 
 import torch
 
-from torch_utils.ops import build, is_traced, native
+from torch_utils.ops import build, is_plain, is_traced, native
 
 KINDS = (torch.bfloat16, torch.float32)
-ROWS = 8  # coarse channels come in eights
+ROWS = 8  # coarse channels come in eights, and in whole vectors
 FEWEST_TILES = 48  # of a thread; below, clearing the sums and undoing their transform costs more than is saved
 PRODUCTS = {1: 36, 2: 81}  # of a tile of 4 x 4, by the stride
 
@@ -16,10 +16,11 @@ def usable(fine, coarse, size, stride, groups) -> bool:
         return False
     if tuple(size) != (3, 3) or stride not in ((1, 1), (2, 2)) or type(fine) is not torch.Tensor:
         return False
-    if is_traced() or count_tiles(coarse) < FEWEST_TILES or coarse.shape[1] % ROWS:
+    if is_traced() or not is_plain(fine, coarse) or count_tiles(coarse) < FEWEST_TILES:
         return False
     library = build.built("simd")
-    return library is not None and fine.shape[1] % library.v2s_simd_lanes() == 0
+    lanes = 0 if library is None else library.v2s_simd_lanes()
+    return lanes > 0 and fine.shape[1] % lanes == 0 and coarse.shape[1] % max(ROWS, lanes) == 0
 
 
 def count_tiles(coarse):

@@ -5,10 +5,9 @@ import ctypes
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
-from torch_utils.ops import build, is_traced
-from torch_utils.ops.native import pointer
+from torch_utils.ops import build, is_plain, is_traced
+from torch_utils.ops.native import check_answer, pointer
 from voice2style.audio import filterbank
 
 _FEWEST_POINTS = 32  # n_fft that the kernel's passes can split
@@ -35,23 +34,13 @@ def usable(settings, wave: Tensor) -> bool:
     """
     return (type(wave) is Tensor and wave.dtype != torch.float64 and wave.device.type == "cpu" and wave.numel() > 0
             and not (wave.requires_grad and torch.is_grad_enabled())
-            and not is_traced()
-            and forward_ad.unpack_dual(wave).tangent is None and _has_memory(wave) and supports(settings)
-            and _library() is not None)
+            and not is_traced() and is_plain(wave) and supports(settings) and _library() is not None)
 
 
 def supports(settings) -> bool:
     """Return whether the kernel knows these settings: MFCC or mel bands, and an FFT of a power of two."""
     return (settings.kind != "spectrogram" and settings.n_fft >= _FEWEST_POINTS
             and settings.n_fft & (settings.n_fft - 1) == 0 and settings.log_floor >= _SMALLEST)
-
-
-def _has_memory(wave):
-    """Returns whether the numbers are there to be read: not inside torch.vmap and torch.func.grad."""
-    try:
-        return wave.data_ptr() != 0
-    except RuntimeError:
-        return False
 
 
 class FusedFrontEnd:
@@ -79,7 +68,7 @@ class FusedFrontEnd:
         call.wave, call.lengths, call.output = pointer(samples), pointer(lengths), pointer(output)
         call.num_clips, call.num_samples = samples.shape
         call.wave_stride, call.num_frames, call.threads = samples.stride(0), num_frames, torch.get_num_threads()
-        _library().v2s_front_end(ctypes.byref(call), None)
+        check_answer("front_end", _library().v2s_front_end(ctypes.byref(call), None), "simd")
         return output.to(wave.dtype)
 
 
@@ -88,6 +77,7 @@ def _library():
     library = build.built("simd")
     if library is not None and library.v2s_front_end.argtypes is None:
         assert library.v2s_sizeof_front_end() == ctypes.sizeof(_Call), "the struct of front_end.cpp has other fields"
+        library.v2s_front_end.restype = ctypes.c_char_p
         library.v2s_front_end.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
     return library
 

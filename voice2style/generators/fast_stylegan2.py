@@ -8,7 +8,7 @@ import math
 import torch
 from torch.nn import functional as F
 
-from torch_utils.ops import build, tiled_conv
+from torch_utils.ops import autocast_off, build, tiled_conv
 from torch_utils.ops.bias_act import ACTIVATIONS, bias_act
 from torch_utils.ops.upfirdn2d import filter_size, upfirdn2d, upsample2d
 from torch_utils.ops.winograd import TILE, conv3x3, transform_weight
@@ -53,14 +53,20 @@ class FastSynthesis:
 
     @torch.no_grad()
     def __call__(self, ws, noise_mode="random", force_fp32=False, generator=None):
-        """Return pictures; arguments as `Synthesis.forward` has them, force_fp32 is met by precision fp32 alone."""
+        """Return pictures; arguments as `Synthesis.forward` has them, force_fp32 is met by precision fp32 alone.
+
+        The precision is the plan's own, whatever autocast says.
+        """
         if ws.ndim != 3 or ws.shape[1] != self.num_ws or ws.shape[2] != self.w_dim:
             raise ValueError(f"codes ws of shape {list(ws.shape)}; allowed: [N, {self.num_ws}, {self.w_dim}]")
         if noise_mode not in NOISE_MODES:
             raise ValueError(f"noise_mode is {noise_mode!r}; allowed: {', '.join(NOISE_MODES)}")
         if force_fp32 and self.precision != "fp32":
             raise ValueError(f"force_fp32 with a plan of precision {self.precision}; freeze the network in fp32")
-        rows = ws.float().unbind(1)
+        with autocast_off(ws):
+            return self._draw(ws.float().unbind(1), noise_mode, generator)
+
+    def _draw(self, rows, noise_mode, generator):
         noise = Noise(noise_mode, rows[0], self._noise_shapes, generator)
         noises = [layer.noise(noise) for block in self.blocks for layer in block.layers]
         calm = next((i for i, block in enumerate(self.blocks) if block.size >= _WHOLE_BATCH_BELOW), len(self.blocks))
@@ -68,7 +74,7 @@ class FastSynthesis:
         if calm == len(self.blocks):
             return img.contiguous()
         used, pictures = sum(len(block.layers) for block in self.blocks[:calm]), []
-        for i in range(len(ws)):
+        for i in range(len(rows[0])):
             part = [each if each is None or each.ndim < 4 else each[i:i + 1] for each in noises[used:]]
             here = tuple(None if each is None else each[i:i + 1] for each in (x, img))
             _, picture = self._run(self.blocks[calm:], *here, [w[i:i + 1] for w in rows], part)

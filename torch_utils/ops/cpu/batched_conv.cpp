@@ -160,7 +160,6 @@ extern "C" {
 size_t v2s_sizeof_batched_conv() { return sizeof(BatchedConvCall); }
 
 const char* v2s_batched_conv(const BatchedConvCall* call, void*) {
-    call->kind == kBFloat16 ? run<BFloat16>(*call) : run<float>(*call);
-    return nullptr;
+    return attempt([=] { call->kind == kBFloat16 ? run<BFloat16>(*call) : run<float>(*call); });
 }
 }

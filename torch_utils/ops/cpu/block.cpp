@@ -69,7 +69,9 @@ extern "C" {
 size_t v2s_sizeof_block() { return sizeof(BlockCall); }
 
 const char* v2s_block(const BlockCall* call, void*) {
-    bool drawn = call->same.kind == kBFloat16 ? draw<BFloat16>(*call) : draw<float>(*call);
-    return drawn ? nullptr : "weights for few tiles";
+    bool drawn = true;
+    const char* problem =
+        attempt([&] { drawn = call->same.kind == kBFloat16 ? draw<BFloat16>(*call) : draw<float>(*call); });
+    return drawn ? problem : "weights for few tiles";
 }
 }

@@ -328,14 +328,7 @@ void complete(const FrontEndCall& c, float* output, int64_t num) {
     }
 }
 
-}  // namespace
-
-extern "C" {
-
-size_t v2s_sizeof_front_end() { return sizeof(FrontEndCall); }
-
-const char* v2s_front_end(const FrontEndCall* call, void*) {
-    const FrontEndCall& c = *call;
+void run(const FrontEndCall& c) {
     int64_t rows = c.num_mfcc ? 3 * c.num_mfcc : c.num_mels, blocks = (c.num_frames + kLanes - 1) / kLanes;
     int64_t parts = c.num_clips >= 4 * c.threads ? 1 : std::min<int64_t>(c.threads, blocks);  // of a clip
     auto samples_of = [&](int64_t clip) { return c.lengths ? c.lengths[clip] : c.num_samples; };
@@ -350,6 +343,15 @@ const char* v2s_front_end(const FrontEndCall* call, void*) {
         if (parts == 1) finish(clip);
     });
     if (parts > 1) Pool::here().run(c.num_clips, c.threads, finish);
-    return nullptr;
+}
+
+}  // namespace
+
+extern "C" {
+
+size_t v2s_sizeof_front_end() { return sizeof(FrontEndCall); }
+
+const char* v2s_front_end(const FrontEndCall* call, void*) {
+    return attempt([=] { run(*call); });
 }
 }

@@ -390,8 +390,7 @@ void run(const LayerTailCall& c, const Axis* down, const Axis* across, const Ste
     });
 }
 
-template <class Step> const char* dispatch(const LayerTailCall& c, const Step& step) {
-    if (c.num_x > kMostTaps || c.num_y > kMostTaps) return "the filter is too long";
+template <class Step> void dispatch(const LayerTailCall& c, const Step& step) {
     std::vector<Axis> axes;
     if (c.taps_x)
         axes = {Axis(c.taps_y, c.num_y, c.in_y, c.out_y, c.up_y, c.down_y, c.pad_y),
@@ -403,7 +402,11 @@ template <class Step> const char* dispatch(const LayerTailCall& c, const Step& s
         run<float>(c, down, across, step);
     else
         run<double>(c, down, across, step);
-    return nullptr;
+}
+
+template <class Step> const char* answer(const LayerTailCall& c, const Step& step) {
+    if (c.num_x > kMostTaps || c.num_y > kMostTaps) return "the filter is too long";
+    return attempt([&] { dispatch(c, step); });
 }
 
 }  // namespace
@@ -417,22 +420,22 @@ size_t v2s_sizeof_bent_filter_back() { return sizeof(LayerTailCall); }
 size_t v2s_sizeof_layer_tail_back_twice() { return sizeof(LayerTailCall); }
 
 const char* v2s_layer_tail(const LayerTailCall* call, void*) {
-    return dispatch(*call, [](auto& job) { job.forward(); });
+    return answer(*call, [](auto& job) { job.forward(); });
 }
 
 const char* v2s_bent_filter(const LayerTailCall* call, void*) {
-    return dispatch(*call, [](auto& job) { job.filter(true); });
+    return answer(*call, [](auto& job) { job.filter(true); });
 }
 
 const char* v2s_bent_filter_back(const LayerTailCall* call, void*) {
-    return dispatch(*call, [](auto& job) { job.filter_back(); });
+    return answer(*call, [](auto& job) { job.filter_back(); });
 }
 
 const char* v2s_layer_tail_back(const LayerTailCall* call, void*) {
-    return dispatch(*call, [](auto& job) { job.back(); });
+    return answer(*call, [](auto& job) { job.back(); });
 }
 
 const char* v2s_layer_tail_back_twice(const LayerTailCall* call, void*) {
-    return dispatch(*call, [](auto& job) { job.back_twice(); });
+    return answer(*call, [](auto& job) { job.back_twice(); });
 }
 }

@@ -1,16 +1,21 @@
 // Vectors as wide as the processor's, bfloat16 in memory, and work split over threads: for the kernels beside this file.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <system_error>
 #include <thread>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 #ifdef __AVX512F__
 #include <immintrin.h>
@@ -101,7 +106,8 @@ inline void put(float* to, float x) { *to = x; }
 inline void put(BFloat16* to, float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
-    to->bits = uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+    uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    to->bits = uint16_t(x == x ? rounded : (bits >> 16) | 0x40);
 }
 
 inline Vec all(float x) { return x - Vec{}; }
@@ -111,15 +117,16 @@ inline Vec smallest(Vec a, Vec b) { return a < b ? a : b; }
 // Threads that wait between calls. A forked child starts its own; a call inside a call, or beside one, runs alone.
 class Pool {
   public:
-    static Pool& here() {
-        static std::mutex guard;
-        static Pool* pool = nullptr;
-        std::lock_guard<std::mutex> lock(guard);
-        if (!pool || pool->process_ != getpid()) pool = new Pool();  // never freed: its threads outlive main
-        return *pool;
+    static Pool& here() {  // without a lock, which would stay shut in the child of a process that forks beside a call
+        static std::atomic<Pool*> current{nullptr};
+        Pool* pool = current;
+        if (pool && pool->process_ == getpid()) return *pool;
+        std::unique_ptr<Pool> fresh(new Pool());
+        return current.compare_exchange_strong(pool, fresh.get()) ? *fresh.release() : *pool;  // its threads outlive main
     }
 
-    // Calls job(0) .. job(count - 1), each once, on at most so many threads; returns when all have ended.
+    // Calls job(0) .. job(count - 1), each once, on at most so many threads; returns when all have ended, and throws what
+    // one of them threw. Where the system gives no more threads, those that there are do the work.
     void run(int64_t count, int threads, const std::function<void(int64_t)>& job) {
         if (threads > count) threads = int(count);
         std::unique_lock<std::mutex> alone(busy_, std::try_to_lock);
@@ -128,17 +135,25 @@ class Pool {
             return;
         }
         std::unique_lock<std::mutex> lock(state_);
-        while (int(threads_.size()) < threads - 1) {
-            threads_.emplace_back([this, index = int(threads_.size()), seen = round_] { serve(index, seen); });
-            threads_.back().detach();
-        }
+        grow(threads - 1);
         job_ = &job, count_ = count, next_ = ended_ = 0, helpers_ = threads - 1, round_++;
         wake_.notify_all();
         work(lock);
         done_.wait(lock, [this] { return ended_ == count_; });
+        if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
     }
 
   private:
+    void grow(int helpers) {
+        try {
+            while (int(threads_.size()) < helpers) {
+                threads_.emplace_back([this, index = int(threads_.size()), seen = round_] { serve(index, seen); });
+                threads_.back().detach();
+            }
+        } catch (const std::system_error&) {
+        }
+    }
+
     void serve(int index, int64_t seen) {
         std::unique_lock<std::mutex> lock(state_);
         for (;;) {
@@ -153,9 +168,15 @@ class Pool {
         while (next_ < count_) {
             const auto& job = *job_;
             int64_t i = next_++;
+            std::exception_ptr failure;
             lock.unlock();
-            job(i);
+            try {
+                job(i);
+            } catch (...) {
+                failure = std::current_exception();
+            }
             lock.lock();
+            if (failure) failure_ = failure;
             if (++ended_ == count_) done_.notify_one();
         }
     }
@@ -167,7 +188,18 @@ class Pool {
     const std::function<void(int64_t)>* job_ = nullptr;
     int64_t count_ = 0, next_ = 0, ended_ = 0, round_ = 0;
     int helpers_ = 0;
+    std::exception_ptr failure_;
 };
+
+// Does the work of a call; returns null, or why it failed: an exception must not reach the caller, who knows none.
+template <class Work> const char* attempt(const Work& work) {
+    try {
+        work();
+        return nullptr;
+    } catch (const std::bad_alloc&) {
+        return "there is not enough memory";
+    }
+}
 
 // Memory of this thread that lasts from call to call, aligned, in large pages where the system has them; slot: whose.
 inline float* scratch(int slot, size_t floats) {

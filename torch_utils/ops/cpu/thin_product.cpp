@@ -116,7 +116,6 @@ size_t v2s_sizeof_thin_product() { return sizeof(ThinProductCall); }
 
 const char* v2s_thin_product(const ThinProductCall* call, void*) {
     if (call->planes > kMostPlanes) return "too many planes";
-    call->kind == kBFloat16 ? run<BFloat16>(*call) : run<float>(*call);
-    return nullptr;
+    return attempt([=] { call->kind == kBFloat16 ? run<BFloat16>(*call) : run<float>(*call); });
 }
 }

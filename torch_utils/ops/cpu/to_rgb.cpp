@@ -26,10 +26,6 @@ extern "C" {
 size_t v2s_sizeof_to_rgb() { return sizeof(ToRgbCall); }
 
 const char* v2s_to_rgb(const ToRgbCall* call, void*) {
-    if (call->kind == kBFloat16)
-        draw<BFloat16>(*call);
-    else
-        draw<float>(*call);
-    return nullptr;
+    return attempt([=] { call->kind == kBFloat16 ? draw<BFloat16>(*call) : draw<float>(*call); });
 }
 }

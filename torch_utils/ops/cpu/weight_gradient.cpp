@@ -156,10 +156,11 @@ extern "C" {
 size_t v2s_sizeof_weight_gradient() { return sizeof(WeightGradientCall); }
 
 const char* v2s_weight_gradient(const WeightGradientCall* call, void*) {
-    if (call->kind == kBFloat16)
-        call->stride == 1 ? run<Same4, BFloat16>(*call) : run<Down4, BFloat16>(*call);
-    else
-        call->stride == 1 ? run<Same4, float>(*call) : run<Down4, float>(*call);
-    return nullptr;
+    return attempt([=] {
+        if (call->kind == kBFloat16)
+            call->stride == 1 ? run<Same4, BFloat16>(*call) : run<Down4, BFloat16>(*call);
+        else
+            call->stride == 1 ? run<Same4, float>(*call) : run<Down4, float>(*call);
+    });
 }
 }

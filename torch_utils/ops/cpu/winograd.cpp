@@ -115,8 +115,7 @@ size_t v2s_sizeof_winograd() { return sizeof(WinogradCall); }
 size_t v2s_sizeof_winograd_weight() { return sizeof(WeightCall); }
 
 const char* v2s_winograd(const WinogradCall* call, void*) {
-    with(call->form, [&](auto form) { convolve<decltype(form)>(*call); });
-    return nullptr;
+    return attempt([=] { with(call->form, [=](auto form) { convolve<decltype(form)>(*call); }); });
 }
 
 // How many bytes the transformed weights of one input and one output channel take.
