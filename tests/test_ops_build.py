@@ -225,6 +225,17 @@ def without_programs(monkeypatch, tmp_path):
     monkeypatch.setattr(toolchain.shutil, "which", lambda program: None)
 
 
+@pytest.mark.parametrize("wish, words", [("env g++", ["g++"]), ("g+++", None), ("  ", [])])
+def test_the_compiler_is_the_one_that_was_wished_for_or_none(monkeypatch, wish, words):
+    monkeypatch.setenv("CXX", wish)
+    if words is None:
+        with pytest.raises(toolchain.CannotBuild, match='CXX is "g...", and there is no such program'):
+            toolchain.find_toolchain("simd")
+        return
+    found = toolchain.find_toolchain("simd")
+    assert list(found.compile[1:1 + len(words)]) == words and "-std=c++17" in found.compile
+
+
 def test_without_a_compiler_everything_runs_with_one_line_said(monkeypatch, tmp_path, capsys):
     without_programs(monkeypatch, tmp_path)
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "9.0")

@@ -52,7 +52,7 @@ class GanStep(AdversarialStep):
         total = sum_across_ranks(torch.stack(sums).sum(0) if sums else torch.zeros_like(mapping.w_avg))
         mapping.w_avg.copy_((total / batch_size).lerp(mapping.w_avg, mapping.w_avg_beta))
         self._code_sums = {}
-        seen = (index + 1) * batch_size + settings.resume_kimg * 1000
+        seen = index * batch_size + settings.resume_kimg * 1000  # as published: before this step
         update_ema(self.G_ema, self.G, ema_beta(batch_size, ema_kimg=settings.ema_kimg, seen_images=seen,
                                                 rampup=settings.ema_rampup))
 

@@ -87,7 +87,7 @@ class JointStep(AdversarialStep):
     def finish(self, index, batch_size):
         """Moves what every adversarial step moves, and the averages."""
         super().finish(index, batch_size)
-        beta = ema_beta(batch_size, ema_kimg=self.settings.ema_kimg, seen_images=(index + 1) * batch_size,
+        beta = ema_beta(batch_size, ema_kimg=self.settings.ema_kimg, seen_images=index * batch_size,
                         rampup=self.settings.ema_rampup)
         update_ema(self.average.encoder, self.model.encoder, beta)
         if self.settings.train_generator:

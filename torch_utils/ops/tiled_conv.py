@@ -68,7 +68,7 @@ def weight_for(w, form, *, adjoint=False, side=None, bf16=False):
     strides = (9, 9 * num_out) if adjoint else (9 * num_in, 9)
     flip = adjoint and form == "same"  # the others keep their taps: strided and transposed convolution share a weight
     call = _WeightCall(pointer(w), pointer(values), *strides, flip, num_out, num_in, kernel, torch.get_num_threads())
-    library.v2s_winograd_weight(ctypes.byref(call), None)
+    check_answer("winograd_weight", library.v2s_winograd_weight(ctypes.byref(call), None), "simd")
     return TiledWeight(values, form, kernel, num_out, num_in)
 
 

@@ -65,22 +65,34 @@ def find_nvcc() -> str | None:
 
 
 def find_host_compiler() -> str | None:
-    """Return the path of a C++ compiler: $CXX, else g++, clang++ or c++ on the PATH; None if there is none."""
-    return next(filter(None, map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "clang++", "c++")))), None)
+    """Return the path of a C++ compiler on the PATH: g++, clang++ or c++; None if there is none."""
+    return next(filter(None, map(shutil.which, ("g++", "clang++", "c++"))), None)
 
 
 def _host(name):
+    compiler = _host_compiler()
+    flags, version = ("-std=c++17", "-fPIC", "-Wall", "-Wextra"), _ask(*compiler, "--version")
+    if name == "cpu":
+        flags, link = ("-O2", *flags, "-ffp-contract=off"), (*compiler, "-shared")
+        return Toolchain(name, (*compiler, *flags), link, version, ".cpp", "host")
+    native = "-mcpu=native" if platform.machine().lower() in ("arm64", "aarch64") else "-march=native"
+    flags = ("-O3", *flags, native, "-fno-math-errno", "-Wno-psabi", "-pthread")
+    link = (*compiler, "-shared", "-pthread")
+    return Toolchain(name, (*compiler, *flags), link, version + _processor(), ".cpp", "processor")
+
+
+def _host_compiler():
+    """Returns the words before a C++ compiler's flags; $CXX may be several, as in "ccache g++"."""
+    wish = os.environ.get("CXX", "").strip()
+    if wish:
+        first, *more = wish.split()
+        if shutil.which(first) is None:
+            raise CannotBuild(f'CXX is "{wish}", and there is no such program (name a C++ compiler, or unset CXX)')
+        return shutil.which(first), *more
     compiler = find_host_compiler()
     if compiler is None:
         raise CannotBuild("there is no C++ compiler (install g++ or set CXX)")
-    flags, version = ("-std=c++17", "-fPIC", "-Wall", "-Wextra"), _ask(compiler, "--version")
-    if name == "cpu":
-        flags, link = ("-O2", *flags, "-ffp-contract=off"), (compiler, "-shared")
-        return Toolchain(name, (compiler, *flags), link, version, ".cpp", "host")
-    native = "-mcpu=native" if platform.machine().lower() in ("arm64", "aarch64") else "-march=native"
-    flags = ("-O3", *flags, native, "-fno-math-errno", "-Wno-psabi", "-pthread")
-    link = (compiler, "-shared", "-pthread")
-    return Toolchain(name, (compiler, *flags), link, version + _processor(), ".cpp", "processor")
+    return (compiler,)
 
 
 def _processor():
@@ -196,10 +208,10 @@ def _capabilities():
     return [torch.cuda.get_device_capability(index) for index in range(torch.cuda.device_count())]
 
 
-def _ask(program, question):
+def _ask(*words):
     try:
-        answer = subprocess.run([program, question], capture_output=True, encoding="utf-8", errors="replace",
+        answer = subprocess.run(words, capture_output=True, encoding="utf-8", errors="replace",
                                 timeout=ASK_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError) as error:
-        raise CannotBuild(f"{program} {question} fails ({str(error).splitlines()[0]})") from error
+        raise CannotBuild(f"{' '.join(words)} fails ({str(error).splitlines()[0]})") from error
     return answer.stdout

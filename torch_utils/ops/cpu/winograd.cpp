@@ -96,6 +96,16 @@ template <class Cell> void transform(const WeightCall& c, const Transform& form,
     }
 }
 
+void transform(const WeightCall& c) {
+    Transform form;
+    bool wide = true;
+    with(c.form, [&](auto f) { form = Transform::of(f), wide = sizeof(typename decltype(f)::Cell) == sizeof(float); });
+    Pool::here().run(c.out / kLanes, c.threads, [&](int64_t panel) {
+        wide ? transform(c, form, panel, static_cast<float*>(c.output))
+             : transform(c, form, panel, static_cast<BFloat16*>(c.output));
+    });
+}
+
 }  // namespace
 
 extern "C" {
@@ -126,13 +136,6 @@ int v2s_winograd_bytes(int form) {
 }
 
 const char* v2s_winograd_weight(const WeightCall* call, void*) {
-    Transform form;
-    bool wide = true;
-    with(call->form, [&](auto f) { form = Transform::of(f), wide = sizeof(typename decltype(f)::Cell) == sizeof(float); });
-    Pool::here().run(call->out / kLanes, call->threads, [&](int64_t panel) {
-        wide ? transform(*call, form, panel, static_cast<float*>(call->output))
-             : transform(*call, form, panel, static_cast<BFloat16*>(call->output));
-    });
-    return nullptr;
+    return attempt([=] { transform(*call); });
 }
 }
