@@ -69,7 +69,7 @@ def test_show_draws_a_sheet(data, tmp_path):
         ([*SMALL, "--resolution", 100000], "resolution 100000"),
         ([*SMALL, "--seed", -1], "seed -1"),
         ([*SMALL, "--audibility", 1.5], "audibility 1.5"),
-        ([*SMALL, "--nuisance", "nan"], "nuisance nan"),
+        ([*SMALL, "--nuisance", "nan"], "'--nuisance': nan is not a number"),
         ([*SMALL, "--seconds", "8-3"], "clips of 8.0 to 3.0 s"),
         ([*SMALL, "--seconds", "long"], "not a length in seconds"),
         ([*SMALL, "--audio", "mp3"], "'flac', 'wav'"),
