@@ -6,9 +6,9 @@ from torch_utils.ops import build, is_plain, is_traced, native
 
 KINDS = (torch.bfloat16, torch.float32)
 FORMS = {"same": 0, "down": 1, "up": 2}  # enum Form
-PRODUCTS = {"same": 36, "down": 81, "up": 81}
+PRODUCTS = {"same": 36, "down": 81, "up": 49}
 TILE_FLOATS = 2048  # tiles of a strip times the wider side's channels: what the second cache holds
-FEWEST_TILES = {"same": 32, "down": 512, "up": 1024}  # below, the weights' transform costs more than is saved
+FEWEST_TILES = {"same": 32, "down": 300, "up": 32}  # below, the weights' transform costs more than is saved
 
 
 def form_of(x, w, shape):
@@ -22,7 +22,7 @@ def form_of(x, w, shape):
         return None
     if shape.stride == (1, 1):
         form = "same" if shape.padding == (1, 1) and not any(shape.rest) else None
-    elif shape.stride == (2, 2) and x.dtype == torch.float32:  # strided, bfloat16 gains nothing
+    elif shape.stride == (2, 2) and x.dtype == torch.float32:  # strided, bfloat16 gains next to nothing
         form = "down" if not shape.transposed else "up" if shape.padding == (0, 0) else None
     else:
         form = None

@@ -150,7 +150,7 @@ template <class F, class Number> void run(const BatchedConvCall& c) {
 template <class Number> void run(const BatchedConvCall& c) {
     if (c.form == kSame) run<Same4, Number>(c);
     if (c.form == kDown) run<Down4, Number>(c);
-    if (c.form == kUp) run<Up4, Number>(c);
+    if (c.form == kUp) run<Up3, Number>(c);
 }
 
 }  // namespace
