@@ -23,7 +23,7 @@ from voice2style.generators.stylegan2 import Generator, GeneratorSettings
 LAST = torch.channels_last
 FILTERS = {"1331": setup_filter([1, 3, 3, 1]), "skew": setup_filter([1.0, -2.0, 4.0]), "none": None,
            "long": setup_filter(list(range(1, 10))), "inseparable": torch.eye(3)}
-DIGITS = {torch.float64: 1e-11, torch.float32: 2e-5, torch.bfloat16: 2e-2}
+DIGITS = {torch.float64: 1e-11, torch.float32: 5e-5, torch.bfloat16: 6e-2}
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +44,8 @@ def assert_near(came, wanted, dtype):
     """Equal up to the digits of dtype, of numbers of the size of the largest."""
     size = max(1.0, float(wanted.detach().abs().max())) if wanted.numel() else 1.0
     torch.testing.assert_close(came.double() / size, wanted.double() / size, rtol=0, atol=DIGITS[dtype])
+    if dtype == torch.bfloat16:  # single numbers stray, all together do not
+        assert (came.double() - wanted).norm() <= 0.015 * wanted.norm()
 
 
 def on_threads(number, function):
