@@ -302,7 +302,7 @@ EXACT, SINGLE, ON_GPU = Limit(1e-13, 1e-12, 1e-12), Limit(1e-5, 3e-5, 1e-4), Lim
 HALVES, AUTOCAST = Limit(5e-3, 0.02, 0.1, least=1e-4), Limit(0.03, 0.08, 0.2, least=1e-3)
 DRAWN, DRAWN_16, DRAWN_B16 = Limit(1e-5), Limit(3e-3, least=1e-4), Limit(0.02, least=1e-3)  # no derivatives
 STORED = {"noises": ("const", "none")}
-VECTORS = {"_WORTH_A_BUILD": 0, "_TILED_SIDE": {False: 0, True: 0}}
+VECTORS = {"_WORTH_A_BUILD": 0}
 OFF_CPU = {"device": "cuda", "only": BASIC}
 PICTURES = [
     Path("network", itself, {F32: SINGLE, F64: EXACT}),
@@ -321,14 +321,13 @@ PICTURES = [
     Path("plan of weights", frozen("fp32"), {F32: DRAWN}, patches={"_WEIGHTS_PER_ACTIVATION": 0}),
     Path("plan of activations", frozen("fp32"), {F32: DRAWN}, patches={"_WEIGHTS_PER_ACTIVATION": 1 << 40}),
     Path("plan, picture by picture", frozen("fp32"), {F32: DRAWN},
-         patches={"_WEIGHTS_PER_ACTIVATION": 0, "_WHOLE_BATCH_BELOW": 1 << 10}),
+         patches={"_WEIGHTS_PER_ACTIVATION": 0, "_AT_ONCE": 1 << 10}),
     Path("plan of Winograd", frozen("fp32"), {F32: DRAWN}, patches={"_WINOGRAD_CHANNELS": 1, "_WINOGRAD_SIDE": 4}),
     Path("plan of vector kernels", frozen("fp32"), {F32: DRAWN}, ops="auto", patches=VECTORS),
     Path("plan of vector kernels in bfloat16", frozen("bf16"), {F32: DRAWN_B16}, ops="auto", only=BASIC,
-         patches={**VECTORS, "_FULL_PRECISION_UP_TO": 4, "_BF16_CHANNELS": 0}),
-    Path("plan, native ops", frozen("fp32"), {F32: DRAWN}, ops="native",
-         patches={"_TILED_SIDE": {False: 64, True: 64}}),
-    Path("plan in bfloat16", frozen("bf16"), {F32: DRAWN_B16}, patches={"_FULL_PRECISION_UP_TO": 4}, only=BASIC),
+         patches={**VECTORS, "_BF16_CHANNELS": 0}),
+    Path("plan, native ops", frozen("fp32"), {F32: DRAWN}, ops="native", patches={"_worth_tiles": lambda _: False}),
+    Path("plan in bfloat16", frozen("bf16"), {F32: DRAWN_B16}, only=BASIC),
     Path("plan in float16", frozen("fp16"), {F32: DRAWN_16}, changes=HALF, only=BASIC),
     Path("onnxruntime", by_onnxruntime, {F32: DRAWN}, noises=("const",), only=("skip",),
          needs=("onnx", "onnxscript", "onnxruntime")),

@@ -52,7 +52,7 @@ def prepared(w, form, **wishes):
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(FORMS), st.integers(1, 3), st.sampled_from([16, 32, 48]), st.sampled_from([16, 32, 80]),
        st.integers(3, 40), st.integers(3, 40), st.sampled_from([None, TAPS, LOPSIDED]),
-       st.sampled_from([None, 1000, 8, 64]), st.integers(1, 3))
+       st.sampled_from([None, 1000, 8, 16, 64]), st.integers(1, 3))
 def test_equal_to_the_library(form, n, num_in, num_out, height, width, taps, side, threads):
     x, w = random(n, num_in, height, width), kernel(form, num_in, num_out)
     taps = taps if form == "up" else None
@@ -68,7 +68,7 @@ def test_equal_to_the_library(form, n, num_in, num_out, height, width, taps, sid
     assert (came.double() - wanted).square().mean().sqrt() < 1e-5
 
 
-@pytest.mark.parametrize("side", [None, 1000, 8, 64])
+@pytest.mark.parametrize("side", [None, 1000, 8, 16, 64])
 @pytest.mark.parametrize("form", FORMS)
 def test_what_surrounds_the_convolution(form, side):
     n, num_in, num_out = 2, 32, 48
@@ -87,17 +87,19 @@ def test_what_surrounds_the_convolution(form, side):
 
 
 @pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("side", [None, 8])
 @pytest.mark.parametrize("form", ["same", "up"])
-def test_bfloat16(form, bf16):
+def test_bfloat16(form, side, bf16):
     """Stored in bfloat16, multiplied in float32 or, where asked for and possible, in bfloat16."""
     x, w = random(1, 64, 40, 36, dtype=torch.bfloat16), kernel(form, 64, 64)
     taps = TAPS if form == "up" else None
     wanted = reference(x, w, form, taps)
-    came = convolve(x, prepared(w, form, bf16=bf16), wanted.shape[2:], taps=taps)
+    came = convolve(x, prepared(w, form, side=side, bf16=bf16), wanted.shape[2:], taps=taps)
     assert came.dtype == torch.bfloat16
     error = (came.double() - wanted).square().mean().sqrt() / wanted.std()
     stored = (wanted.bfloat16() - wanted).square().mean().sqrt() / wanted.std()
-    assert error < ({"same": 1.5e-2, "up": 6e-3}[form] if bf16 else 1.05 * stored)
+    few, many = {"same": (6e-3, 1.5e-2), "up": (4e-3, 6e-3)}[form]  # tiles: the fewer, the smaller and the more exact
+    assert error < ((few if side else many) if bf16 else 1.05 * stored)
 
 
 @settings(max_examples=25, deadline=None)

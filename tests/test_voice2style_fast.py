@@ -121,11 +121,23 @@ def test_tf32_is_said_in_both_places():
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
-def test_small_blocks_stay_in_float32():
+def test_the_first_block_stays_in_float32():
+    network = build(img_resolution=8, channels=(12, 10))
+    layers = [block.dtype for block in FastSynthesis(network.synthesis, precision="bf16").blocks]
+    assert layers == [torch.float32, torch.bfloat16]
+
+
+@pytest.mark.parametrize("at_once", [1, 1 << 11, 1 << 12])
+def test_a_batch_in_pieces(monkeypatch, at_once):
     network = build(img_resolution=16, channels=(12, 10, 8))
-    ws = codes(network, 2)
-    assert torch.equal(FastSynthesis(network.synthesis, precision="bf16")(ws, "const"),
-                       FastSynthesis(network.synthesis)(ws, "const"))
+    ws = codes(network, 5)
+    for mode, seed in (("const", None), ("none", None), ("random", 1)):
+        draw = lambda: FastSynthesis(network.synthesis)(  # noqa: E731
+            ws, mode, generator=None if seed is None else torch.Generator().manual_seed(seed))
+        whole = draw()
+        with monkeypatch.context() as patch:
+            patch.setattr(fast_stylegan2, "_AT_ONCE", at_once)
+            torch.testing.assert_close(draw(), whole, rtol=0, atol=1e-5)
 
 
 def test_a_plan_is_a_copy():

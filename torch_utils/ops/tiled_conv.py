@@ -14,7 +14,7 @@ from torch_utils.ops.native import KINDS, check_answer, pointer
 
 FORMS = ("same", "up", "down")
 _KERNELS = {name: number for number, name in enumerate(  # enum Form
-    ("same4", "same6", "up4", "down4", "same bf16", "up bf16", "same2", "up2", "up3"))}
+    ("same4", "same6", "up4", "down4", "same4 bf16", "up3 bf16", "same2", "up2", "up3", "up1", "same2 bf16", "up1 bf16"))}
 
 
 class TiledWeight(NamedTuple):
@@ -73,13 +73,14 @@ def weight_for(w, form, *, adjoint=False, side=None, bf16=False):
 
 
 def _kernel_of(form, side, bf16):
+    few = side and side <= 8  # tiles: those beyond the edge count, and so do the weights
     if bf16 and form != "down":
-        return _KERNELS[f"{form} bf16"]
-    if form == "up" and side and side <= 128:  # few tiles: those beyond the edge count, and so do the weights
-        return _KERNELS["up2" if side <= 32 else "up3"]
+        return _KERNELS[{"same": "same2" if few else "same4", "up": "up1" if few else "up3"}[form] + " bf16"]
+    if form == "up" and side and side <= 128:
+        return _KERNELS["up1" if few else "up2" if side <= 32 else "up3"]
     if form != "same":
         return _KERNELS[f"{form}4"]
-    if side and side <= 8:
+    if few:
         return _KERNELS["same2"]
     wasted = 1 if side is None else -(-side // 6) * 6 / side  # tiles of 6 reach beyond the edge
     return _KERNELS["same6" if side and (wasted * 8 / 6) ** 2 < 1.5**2 else "same4"]

@@ -12,24 +12,24 @@ from torch_utils.ops import autocast_off, build, tiled_conv
 from torch_utils.ops.bias_act import ACTIVATIONS, bias_act
 from torch_utils.ops.upfirdn2d import filter_size, upfirdn2d, upsample2d
 from torch_utils.ops.winograd import TILE, conv3x3, transform_weight
+from voice2style.generators.plan_styles import PlanStyles, reader_of
 from voice2style.generators.stylegan2 import NOISE_MODES, Noise
 from voice2style.layers import scaled, split_gain
 
 PRECISIONS = ("fp32", "bf16", "fp16")
-_FULL_PRECISION_UP_TO = 16  # pixels: smaller blocks are cheap, and errors made there are seen everywhere
-_WHOLE_BATCH_BELOW = 1 << 20  # activations of a sample; larger blocks draw one picture at a time, in less memory
+_FULL_PRECISION_UP_TO = 4  # pixels: the first block is cheap
+_AT_ONCE = 1 << 24  # activations of a layer; a batch with more goes on in pieces, in less memory
 _WEIGHTS_PER_ACTIVATION = 4  # modulating one weight costs about as much as scaling four activations
 _WINOGRAD_CHANNELS, _WINOGRAD_SIDE = 128, 32  # fewer channels or pixels: the direct convolution is faster
 _IN_LINES = 1 << 24  # float32 activations of a layer (bfloat16: half): from there on its block is drawn line by line
 _WORTH_A_BUILD = 5e9  # floating-point operations a picture; below, some seconds of a compiler do not come back
 _BF16_CHANNELS = 64  # fewer: a plain layer of the vector kernels is no faster in bfloat16, but less exact
-_TILED_SIDE = {False: 8, True: 16}  # of plain and up-sampling layers: from there on the vector kernels win
 
 
 class FastSynthesis:
     """Pictures [N, C, H, W] float32 for codes ws [N, L, D], equal to `synthesis(ws, force_fp32=True)`.
 
-    precision fp32: to rounding, 1e-4 of the picture's range. bf16: blocks above 16² compute in bfloat16; deviations
+    precision fp32: to rounding, 1e-4 of the picture's range. bf16: blocks above 4² compute in bfloat16; deviations
     have the size of one step of an 8-bit picture. fp16: the blocks that the network itself runs in float16 on a GPU do
     so. The network must hold float32 weights (ValueError).
     """
@@ -42,13 +42,15 @@ class FastSynthesis:
         self.precision, self.num_ws, self.w_dim = precision, synthesis.num_ws, synthesis.w_dim
         self._noise_shapes = synthesis._noise_shapes()
         tiles = precision != "fp16" and _worth_tiles(synthesis)
-        row, self.blocks = 0, []
+        row, layers, parts, self.blocks = 0, 0, 0, []  # counted over the blocks
         with torch.no_grad():
             for resolution in synthesis.block_resolutions:
                 block = getattr(synthesis, f"b{resolution}")
                 block = _Block(block, row, _dtype_of(block, resolution, precision), tiles)
+                block.number, layers, parts = (layers, parts), layers + len(block.layers), parts + len(block.parts())
                 row += block.num_rows
                 self.blocks.append(block)
+            self._styles = PlanStyles([part.reader() for block in self.blocks for part in block.parts()])
         self.blocks[-1].last = True
 
     @torch.no_grad()
@@ -64,29 +66,28 @@ class FastSynthesis:
         if force_fp32 and self.precision != "fp32":
             raise ValueError(f"force_fp32 with a plan of precision {self.precision}; freeze the network in fp32")
         with autocast_off(ws):
-            return self._draw(ws.float().unbind(1), noise_mode, generator)
+            return self._draw(ws.float(), noise_mode, generator)
 
-    def _draw(self, rows, noise_mode, generator):
-        noise = Noise(noise_mode, rows[0], self._noise_shapes, generator)
+    def _draw(self, ws, noise_mode, generator):
+        styles, noise = self._styles(ws), Noise(noise_mode, ws[:, 0], self._noise_shapes, generator)
         noises = [layer.noise(noise) for block in self.blocks for layer in block.layers]
-        calm = next((i for i, block in enumerate(self.blocks) if block.size >= _WHOLE_BATCH_BELOW), len(self.blocks))
-        x, img = self._run(self.blocks[:calm], None, None, rows, noises)
-        if calm == len(self.blocks):
-            return img.contiguous()
-        used, pictures = sum(len(block.layers) for block in self.blocks[:calm]), []
-        for i in range(len(rows[0])):
-            part = [each if each is None or each.ndim < 4 else each[i:i + 1] for each in noises[used:]]
-            here = tuple(None if each is None else each[i:i + 1] for each in (x, img))
-            _, picture = self._run(self.blocks[calm:], *here, [w[i:i + 1] for w in rows], part)
-            pictures.append(picture.contiguous())
-        return pictures[0] if len(pictures) == 1 else torch.cat(pictures)
+        return self._draw_blocks(0, self.blocks[0].const.expand(len(ws), -1, -1, -1), None, styles, noises)
 
-    @staticmethod
-    def _run(blocks, x, img, rows, noises):
-        noises = iter(noises)
-        for block in blocks:
-            x, img = block(x, img, rows, noises)
-        return x, img
+    def _draw_blocks(self, first, x, img, styles, noises):
+        """Returns pictures from block number `first` on; styles, noises: of all layers of these samples."""
+        for number, block in enumerate(self.blocks[first:], first):
+            at_once = max(1, _AT_ONCE // block.size)
+            if len(x) > at_once:
+                pieces = [slice(start, start + at_once) for start in range(0, len(x), at_once)]
+                return torch.cat([self._draw_blocks(number, x[piece], None if img is None else img[piece],
+                                                    [each.of(piece) for each in styles],
+                                                    [_noise_of(each, piece) for each in noises]) for piece in pieces])
+            x, img = block(x, img, styles, noises)
+        return img.contiguous()
+
+
+def _noise_of(noise, samples):
+    return noise if noise is None or noise.ndim == 2 else noise[samples]
 
 
 def _dtype_of(block, resolution, precision):
@@ -100,7 +101,7 @@ class _Block:
     """All layers of one resolution."""
 
     def __init__(self, block, row, dtype, tiles):
-        self.dtype, self.resnet, self.row, self.last = dtype, block.architecture == "resnet", row, False
+        self.dtype, self.resnet, self.last = dtype, block.architecture == "resnet", False
         self.filter = block.resample_filter
         self.const = self.skip = self.torgb = None
         if hasattr(block, "const"):
@@ -119,19 +120,22 @@ class _Block:
         tiled = tiled and self.torgb is not None and self.torgb.tiles and not self.resnet
         self.in_lines = tiled and self.size >= (_IN_LINES if dtype == torch.float32 else _IN_LINES // 2)
 
-    def __call__(self, x, img, rows, noises):
-        x = self.const.expand(len(rows[0]), -1, -1, -1) if x is None else x
+    def parts(self):
+        """Return what reads a code, in the order of drawing."""
+        return self.layers if self.torgb is None else [*self.layers, self.torgb]
+
+    def __call__(self, x, img, styles, noises):  # styles, noises: of all layers of the network
+        noises, styles = (iter(each[first:]) for each, first in zip((noises, styles), self.number))
         x = _laid(x.to(self.dtype))
         if self.in_lines:
-            noise = [next(noises) for _ in self.layers]
-            parts = [(layer.tiled, layer.around(rows[layer.row], each)) for layer, each in zip(self.layers, noise)]
-            return tiled_conv.draw_block(x, *parts, self.torgb.parts(rows[self.torgb.row], img), keep=not self.last)
+            around = [(layer.tiled, layer.around(next(styles), next(noises))) for layer in self.layers]
+            return tiled_conv.draw_block(x, *around, self.torgb.around(next(styles), img), keep=not self.last)
         y = None if self.skip is None else upsample2d(F.conv2d(x, self.skip), self.filter)
         for layer in self.layers:
-            x = layer(x, rows[layer.row], next(noises))
+            x = layer(x, next(styles), next(noises))
         x = x if y is None else y.add_(x)
         if self.torgb is not None:
-            return x, self.torgb(x, rows[self.torgb.row], img)
+            return x, self.torgb(x, next(styles), img)
         return x, None if img is None else upsample2d(img, self.filter)
 
 
@@ -147,21 +151,28 @@ class _Layer:
         self.source, self.dtype, self.row, self.up = layer, dtype, row, layer.up > 1
         self.activation, self.clamp = layer.activation, scaled(layer.conv_clamp, gain)
         self.early, self.late = split_gain(layer.activation, gain)
-        self.affine = _Affine(layer.affine)
-        weight = layer.weight.detach()
-        if dtype == torch.float16:  # so that sums of products stay small; demodulation cancels the scale again
-            weight = weight / (weight.abs().amax([1, 2, 3], keepdim=True) * math.sqrt(weight[0].numel()))
-        self.squares, self.epsilon = weight.square().sum([2, 3]).t().contiguous(), layer.epsilon  # [I, O]
         self.bias = layer.bias.detach() * self.early
         self.tiled, self.taps = _tiled(layer, dtype) if tiles else (None, None)
         self.noise_const = None
         if hasattr(layer, "noise_strength"):
             self.noise_const = layer.noise_const.detach() * (layer.noise_strength * self.early)
         if not self.tiled:
-            self._choose(layer, weight)
+            self._choose(layer)
 
-    def _choose(self, layer, weight):
+    def reader(self):
+        """Return what this layer reads from its code."""
+        return reader_of(self.source.affine, self.row, squares=self._weight().square().sum([2, 3]).t(),
+                         epsilon=self.source.epsilon, scale_gain=self.early, halves=self.dtype == torch.float16)
+
+    def _weight(self):
+        weight = self.source.weight.detach()
+        if self.dtype == torch.float16:  # so that sums of products stay small; demodulation cancels the scale again
+            weight = weight / (weight.abs().amax([1, 2, 3], keepdim=True) * math.sqrt(weight[0].numel()))
+        return weight
+
+    def _choose(self, layer):
         """Keep what the cheaper form in plain torch needs."""
+        weight = self._weight()
         weight = _laid(weight.transpose(0, 1) if self.up else weight).clone()
         self.kernel = _correlation_kernel(layer.resample_filter)
         self.shared, self.winograd = weight.to(self.dtype), None
@@ -177,23 +188,17 @@ class _Layer:
             return None
         return self.noise_const if source.mode == "const" else source.of(self.source, self.early)
 
-    def __call__(self, x, w, noise):  # [N, I, H, W], [N, D] -> [N, O, H*up, W*up]
+    def __call__(self, x, modulation, noise):  # [N, I, H, W] -> [N, O, H*up, W*up]
         if self.tiled:
             size = [side * 2 for side in x.shape[2:]] if self.up else x.shape[2:]
-            return tiled_conv.convolve(x, self.tiled, size, **self.around(w, noise)._asdict())
-        styles = self.affine(w)
-        if self.dtype == torch.float16:
-            styles = styles / styles.abs().amax(1, keepdim=True)
-        scale = (styles.square() @ self.squares + self.epsilon).rsqrt() * self.early
+            return tiled_conv.convolve(x, self.tiled, size, **self.around(modulation, noise)._asdict())
         noise = None if noise is None else noise.to(self.dtype)
-        y = self._one(x, styles, scale, noise) if len(x) == 1 else self._many(x, styles, scale, noise)
+        y = self._one(x, *modulation, noise) if len(x) == 1 else self._many(x, *modulation, noise)
         return bias_act(y, act=self.activation, gain=self.late, clamp=self.clamp, overwrite=True)
 
-    def around(self, w, noise):
+    def around(self, modulation, noise):
         """Return what surrounds the convolution of a tiled layer."""
-        styles = self.affine(w)
-        scale = (styles.square() @ self.squares + self.epsilon).rsqrt() * self.early
-        return tiled_conv.After(self.taps, styles, scale, self.bias, noise, _slope(self.activation), self.clamp)
+        return tiled_conv.After(self.taps, *modulation, self.bias, noise, _slope(self.activation), self.clamp)
 
     def _one(self, x, styles, scale, noise):
         """One sample: everything that is constant over the picture goes into weights and biases."""
@@ -248,15 +253,20 @@ class _ToRGB:
     """Modulated 1x1 convolution to the picture's channels, in float32 from there on, on top of the smaller picture."""
 
     def __init__(self, layer, row, resample_filter, tiles):
-        self.row, self.clamp, self.affine = row, layer.conv_clamp, _Affine(layer.affine, layer.weight_gain)
+        self.source, self.row, self.clamp = layer, row, layer.conv_clamp
         self.weight, self.bias = layer.weight.detach().flatten(1).clone(), layer.bias.detach().clone()
         self.filter, self.taps = resample_filter, _separate(_correlation_kernel(resample_filter))
         self.tiles = tiles and self.taps is not None and self.weight.shape[1] % tiled_conv.lanes() == 0
 
-    def __call__(self, x, w, smaller):  # [N, C, H, W], [N, D], None or [N, K, H/2, W/2] -> [N, K, H, W] float32
+    def reader(self):
+        """Return what this layer reads from its code."""
+        return reader_of(self.source.affine, self.row, gain=self.source.weight_gain)
+
+    def __call__(self, x, modulation, smaller):  # [N, C, H, W], None or [N, K, H/2, W/2] -> [N, K, H, W] float32
+        around = self.around(modulation, smaller)
         if self.tiles:
-            return tiled_conv.to_rgb(x, *self.parts(w, smaller))
-        weight = self._weight(w).to(x.dtype)
+            return tiled_conv.to_rgb(x, *around)
+        weight = around[0].to(x.dtype)
         if len(x) == 1:
             y = F.conv2d(x, weight[0, :, :, None, None]).float()
         else:
@@ -266,23 +276,9 @@ class _ToRGB:
         y = y if self.clamp is None else y.clamp_(-self.clamp, self.clamp)
         return y if smaller is None else upsample2d(smaller, self.filter).add_(y)
 
-    def parts(self, w, smaller):
-        """Return the arguments of tiled_conv.to_rgb."""
-        return self._weight(w), self.bias, smaller, self.taps, self.clamp
-
-    def _weight(self, w):
-        return self.weight * self.affine(w)[:, None]  # [N, K, C]
-
-
-class _Affine:
-    """Styles of codes, [N, D] -> [N, I], gains folded in."""
-
-    def __init__(self, dense, gain=1.0):
-        self.weight = (dense.weight.detach() * (dense.weight_gain * gain)).t().contiguous()
-        self.bias = dense.bias.detach() * (dense.bias_gain * gain)
-
-    def __call__(self, w):
-        return torch.addmm(self.bias, w, self.weight)
+    def around(self, modulation, smaller):
+        """Return the arguments of tiled_conv.to_rgb; its weight is [N, K, C]."""
+        return self.weight * modulation.styles[:, None], self.bias, smaller, self.taps, self.clamp
 
 
 def _suits_winograd(layer):
@@ -303,7 +299,7 @@ def _worth_tiles(synthesis):
 def _tiled(layer, dtype):
     """Return a layer's (TiledWeight, taps of its low-pass or None), or (None, None) where plain torch is faster."""
     taps = None
-    if math.prod(layer.shape) < _TILED_SIDE[layer.up > 1] ** 2 or _slope(layer.activation) is None:
+    if _slope(layer.activation) is None:
         return None, None
     if layer.up > 1 and (taps := _separate(_correlation_kernel(layer.resample_filter))) is None:
         return None, None

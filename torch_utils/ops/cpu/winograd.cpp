@@ -22,8 +22,9 @@ int begin_of(int band, int bands, int rows) {
 template <class F, class Number> void convolve(const WinogradCall& c) {
     constexpr int kPanel = 2 * kLanes;  // outputs of a product of registers
     int rows = c.batch * count_tiles<F>(c.taps, c.out_y), panels = (c.out_channels + kPanel - 1) / kPanel;
-    int64_t weights = int64_t(F::kProducts) * F::kProducts * c.in_channels * c.out_channels * sizeof(typename F::Cell);
-    bool by_channels = panels >= c.threads && (weights >= kHeavy || rows < 2 * c.threads);
+    int64_t weights = weight_bytes<F>(c), tiles = int64_t(rows) * count_tiles<F>(c.taps, c.out_x);
+    bool share = weights >= kHeavy || tiles <= strip_of(weights);  // reading all weights costs more than all inputs
+    bool by_channels = panels >= c.threads && (share || rows < 2 * c.threads);
     int jobs = std::min(c.threads, by_channels ? panels : rows);
     Pool::here().run(jobs, c.threads, [&](int64_t number) {
         int job = int(number);

@@ -92,6 +92,16 @@ template <class F> int count_tiles(bool filtered, int side) {
     return filtered ? side / 2 / F::kStep + 1 : (side + F::kOutputs - 1) / F::kOutputs;
 }
 
+template <class F> int64_t weight_bytes(const WinogradCall& c) {
+    return int64_t(F::kProducts) * F::kProducts * c.in_channels * c.out_channels * sizeof(typename F::Cell);
+}
+
+// Tiles of a strip, each of which reads all weights.
+inline int strip_of(int64_t weight_bytes) {
+    int64_t tiles = weight_bytes >= kHeavy ? kMostTiles : weight_bytes >> 18;
+    return int(std::clamp<int64_t>(tiles, kRows, kMostTiles)) / kRows * kRows;
+}
+
 // The lines of pictures, all of them (mask -1) or the last few, of which later ones take the place of earlier ones.
 template <class Number> struct Lines {
     Number* first;
@@ -116,21 +126,18 @@ template <class F, class Number> class Work {
         : c(call), sample_(sample), from_(from), channels_(to - from), across_(count_tiles<F>(c.taps, c.out_x)),
           down_(count_tiles<F>(c.taps, c.out_y)), in_row_(c.in_channels + kPad), out_row_(channels_ + kPad), input_(input),
           output_(output), streams_(output.mask == -1 && c.out_y * output.line * sizeof(Number) >= kBeyondCaches),
-          symmetric_(c.taps && c.taps[0] == c.taps[3] && c.taps[1] == c.taps[2]) {
-        int64_t weights = int64_t(P) * P * c.in_channels * c.out_channels * sizeof(Cell);
-        int64_t tiles = weights >= kHeavy ? kMostTiles : weights >> 18;  // each strip reads all weights
-        strip_ = int(std::clamp<int64_t>(tiles, kRows, kMostTiles)) / kRows * kRows;
-    }
+          symmetric_(c.taps && c.taps[0] == c.taps[3] && c.taps[1] == c.taps[2]), strip_(strip_of(weight_bytes<F>(c))) {}
 
     int across() const { return across_; }
 
-    // Before run, where a low-pass follows: fetches what the tiles of row `first` need of those above.
+    // Before run, where a low-pass follows: fetches what the tiles of row `first` need of those above, their last 3 lines.
     void begin(int first) {
         int64_t line = int64_t(across_) * O * channels_;
         rows_above_ = scratch(2, 3 * line + int64_t(channels_) * 3 * O);
         columns_before_ = rows_above_ + 3 * line;
-        if (first % down_ > 0)
-            strips((first - 1) * across_, first * across_, [this](int row, int column, int channel, Vec* y) {
+        int above = std::min(first % down_, (O + 2) / O);
+        if (above > 0)
+            strips((first - above) * across_, first * across_, [this](int row, int column, int channel, Vec* y) {
                 filter_rows(row, column, channel, y);
             });
     }
@@ -295,7 +302,7 @@ template <class F, class Number> class Work {
     const Lines<const Number> input_;
     const Lines<Number> output_;
     const bool streams_, symmetric_;
-    int strip_;
+    const int strip_;
     Cell* tiles_;
     float *products_, *rows_above_ = nullptr, *columns_before_ = nullptr;
 };

@@ -60,8 +60,8 @@ using Same4 = Same4Of<float>;
 using Same4Half = Same4Of<BFloat16>;
 
 // Two outputs of three taps, at 0, 1, -1 and infinity: few weights, for pictures of few tiles.
-struct Same2 {
-    using Cell = float;
+template <class Factor> struct Same2Of {
+    using Cell = Factor;
     static constexpr bool kUp = false;
     static constexpr int kWindow = 4, kProducts = 4, kOutputs = 2, kStep = 2;
     V2S_INLINE static void in(const Vec* x, Vec* y) {
@@ -79,6 +79,9 @@ struct Same2 {
         return g[row][tap];
     }
 };
+
+using Same2 = Same2Of<float>;
+using Same2Half = Same2Of<BFloat16>;
 
 // Six outputs of three taps, at 0, 1, -1, 2, -2, 1/2, -1/2 and infinity.
 struct Same6 {
@@ -183,6 +186,18 @@ struct Up2 {  // Up4 with two outputs of two taps, at 0, 1 and infinity, for pic
     }
 };
 
+template <class Factor> struct Up1Of {  // Up4 with one output of two taps, nothing saved
+    using Cell = Factor;
+    static constexpr bool kUp = true;
+    static constexpr int kWindow = 2, kProducts = 3, kOutputs = 2, kStep = 1;
+    V2S_INLINE static void in(const Vec* x, Vec* y) { y[0] = x[0], y[1] = y[2] = x[1]; }
+    V2S_INLINE static void out(const Vec* m, Vec* y) { y[0] = m[0] + m[1], y[1] = m[2]; }
+    static constexpr double weight(int row, int tap) { return tap == (row == 0 ? 2 : row - 1); }
+};
+
+using Up1 = Up1Of<float>;
+using Up1Half = Up1Of<BFloat16>;
+
 struct Down4 {  // y[i] = sum w[k] x[2 i + k]
     using Cell = float;
     static constexpr bool kUp = false;
@@ -234,7 +249,7 @@ template <class Factor> struct Up3Of {  // Up4 with three outputs of two taps, a
 using Up3 = Up3Of<float>;
 using Up3Half = Up3Of<BFloat16>;
 
-enum Form { kSame4, kSame6, kUp4, kDown4, kSame4Half, kUp3Half, kSame2, kUp2, kUp3 };
+enum Form { kSame4, kSame6, kUp4, kDown4, kSame4Half, kUp3Half, kSame2, kUp2, kUp3, kUp1, kSame2Half, kUp1Half };
 
 // Calls what(an algorithm) for a number of Form.
 template <class What> void with(int form, const What& what) {
@@ -247,6 +262,9 @@ template <class What> void with(int form, const What& what) {
     if (form == kSame2) what(Same2());
     if (form == kUp2) what(Up2());
     if (form == kUp3) what(Up3());
+    if (form == kUp1) what(Up1());
+    if (form == kSame2Half) what(Same2Half());
+    if (form == kUp1Half) what(Up1Half());
 }
 
 }  // namespace v2s
