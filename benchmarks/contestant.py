@@ -164,7 +164,7 @@ def _trainer(spec):
         published = PublishedSynthesis(G.synthesis, grouped=spec.grouped)
         synthesis, score = (lambda ws: published(ws, "random")), PublishedDiscriminator(D)
     iteration = Iteration(G, D, mapping=G.mapping, synthesis=synthesis, score=score, batch=spec.batch,
-                          bf16=spec.precision == "bf16")
+                          bf16=spec.precision == "bf16", fused=spec.kind == "ours")
     return iteration.period
 
 

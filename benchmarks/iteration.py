@@ -16,11 +16,11 @@ class Iteration:
     synthesis(ws) -> pictures and score(pictures) -> logits are the contestant's; the weights belong to G and D.
     """
 
-    def __init__(self, G, D, *, mapping, synthesis, score, batch, bf16=False):
+    def __init__(self, G, D, *, mapping, synthesis, score, batch, bf16=False, fused=False):
         self.mapping, self.synthesis, self.score, self.batch, self.bf16 = mapping, synthesis, score, batch, bf16
         self.G, self.D = G, D
-        self.g_optimiser = torch.optim.Adam(G.parameters(), lr=0.002, betas=(0.0, 0.99))
-        self.d_optimiser = torch.optim.Adam(D.parameters(), lr=0.002, betas=(0.0, 0.99))
+        self.g_optimiser, self.d_optimiser = (
+            torch.optim.Adam(network.parameters(), lr=0.002, betas=(0.0, 0.99), fused=fused) for network in (G, D))
         self.generator = torch.Generator().manual_seed(0)
         self.path_mean = torch.zeros([])
         height, width = G.settings.grid_shape(G.img_resolution)

@@ -43,7 +43,7 @@ def lazy_adam_groups(groups, betas):
     for parameters, lr, interval in groups:
         share = 1.0 if interval is None else interval / (interval + 1)
         found.append({"params": list(parameters), "lr": lr * share, "betas": tuple(beta**share for beta in betas)})
-    return torch.optim.Adam(found, eps=1e-8)
+    return torch.optim.Adam(found, eps=1e-8, fused=True)
 
 
 class JointStep(AdversarialStep):
