@@ -103,16 +103,19 @@ def test_free_cores_are_bounded_by_the_containers_quota(tmp_path):
     assert cores(quota="100000", period="100000") == 1
 
 
-@pytest.mark.parametrize(("given", "wanted"), [({}, None), ({"OMP_NUM_THREADS": "3", "OMP_WAIT_POLICY": "ACTIVE"}, 3)])
+@pytest.mark.parametrize(("given", "wanted"), [({}, None), ({"OMP_NUM_THREADS": "3", "OMP_WAIT_POLICY": "ACTIVE"}, 3),
+                                               ({"OMP_NUM_THREADS": "2", "GOMP_SPINCOUNT": "7"}, 2)])
 def test_threads_are_settled_before_torch_and_what_the_user_set_stays(given, wanted):
     code = ("import os, sys; from torch_utils.process import prepare_process; "
             "from torch_utils.threads import free_cores;"
             "_, n = prepare_process(); assert 'torch' not in sys.modules;"
-            "print(n == free_cores(), n, os.environ['OMP_NUM_THREADS'], os.environ['OMP_WAIT_POLICY'])")
+            "print(n == free_cores(), n, os.environ['OMP_NUM_THREADS'], os.environ['OMP_WAIT_POLICY'],"
+            "os.environ.get('GOMP_SPINCOUNT'))")
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                             env={"PATH": "", **given})
-    same, number, variable, policy = result.stdout.split()
+    same, number, variable, policy, spins = result.stdout.split()
     assert number == variable and policy == given.get("OMP_WAIT_POLICY", "PASSIVE")
+    assert spins == given.get("GOMP_SPINCOUNT", "None" if given else "10000")
     assert int(number) == wanted if wanted else same == "True"
 
 

@@ -19,8 +19,8 @@ def settle_threads():
     """Sets, before torch is imported, what OpenMP reads once; what the user has set stays. Returns the threads.
 
     OMP_NUM_THREADS: the free cores. OMP_WAIT_POLICY: PASSIVE, or the threads of two busy processes on the same cores
-    spin against each other (collapses of 5 to 20 times were measured). GOMP_SPINCOUNT, beside it: GNU's threads wait for
-    the next piece of work a tenth of a millisecond before they sleep, or waking them costs more than small operations.
+    spin against each other (collapses of 5 to 20 times were measured). GOMP_SPINCOUNT, beside it: GNU's threads wait
+    some tenths of a millisecond for more work before they sleep, or waking them costs more than small operations do.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"

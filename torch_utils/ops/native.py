@@ -39,7 +39,7 @@ LayerTailCall = _struct("LayerTailCall", ("input", "gradient", "direction", "sca
                          "pad_y", "pad_x", "num_y", "num_x", "strips", "kind", "threads"))
 WeightGradientCall = _struct("WeightGradientCall", ("fine", "coarse", "sums", "output"), ints=(
     "batch", "fine_y", "fine_x", "fine_channels", "coarse_y", "coarse_x", "coarse_channels", "stride", "pad_y", "pad_x",
-    "kind", "parts", "threads"))
+    "kind", "parts", "groups", "threads"))
 BatchedConvCall = _struct("BatchedConvCall", ("input", "weight", "weights", "output"), ints=(
     "batch", "in_y", "in_x", "in_channels", "out_y", "out_x", "out_channels", "form", "pad_y", "pad_x", "kind", "tiles",
     "threads"))

@@ -14,7 +14,8 @@ from torch_utils.ops.native import KINDS, check_answer, pointer
 
 FORMS = ("same", "up", "down")
 _KERNELS = {name: number for number, name in enumerate(  # enum Form
-    ("same4", "same6", "up4", "down4", "same4 bf16", "up3 bf16", "same2", "up2", "up3", "up1", "same2 bf16", "up1 bf16"))}
+    ("same4", "same6", "up4", "down4", "same4 bf16", "up3 bf16", "same2", "up2", "up3", "up1", "same2 bf16",
+     "up1 bf16"))}
 
 
 class TiledWeight(NamedTuple):

@@ -6,7 +6,8 @@ from torch_utils.ops import build, is_plain, is_traced, native
 
 KINDS = (torch.bfloat16, torch.float32)
 ROWS = 8  # coarse channels come in eights, and in whole vectors
-FEWEST_TILES = 48  # of a thread; below, clearing the sums and undoing their transform costs more than is saved
+FEWEST_TILES = 48  # below, clearing the sums and undoing their transform costs more than is saved
+TILES_A_CHANNEL = 2  # of coarse, for a thread to have tiles of its own; with fewer, threads share out the channels
 PRODUCTS = {1: 36, 2: 81}  # of a tile of 4 x 4, by the stride
 
 
@@ -38,10 +39,11 @@ def weight_gradient(fine, coarse, stride, padding):  # [N, I, H, W], [N, O, H', 
     fine, coarse = (x.contiguous(memory_format=torch.channels_last) for x in (fine, coarse))
     (n, i, fine_y, fine_x), (_, o, coarse_y, coarse_x) = fine.shape, coarse.shape
     threads = torch.get_num_threads()
-    parts = max(1, min(threads, count_tiles(coarse) // FEWEST_TILES))
+    parts = max(1, min(threads, count_tiles(coarse) // (TILES_A_CHANNEL * o)))
+    groups = max(1, min(threads // parts, o // max(ROWS, build.library("simd").v2s_simd_lanes())))
     sums = torch.empty([parts, PRODUCTS[stride[0]], o, i], dtype=torch.float32)
     output = torch.empty([o, 3, 3, i], dtype=torch.float32)
     native.call("weight_gradient", native.WeightGradientCall(
         *map(native.pointer, (fine, coarse, sums, output)), n, fine_y, fine_x, i, coarse_y, coarse_x, o, stride[0],
-        *padding, native.KINDS[fine.dtype], parts, threads), "simd")
+        *padding, native.KINDS[fine.dtype], parts, groups, threads), "simd")
     return output.permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""Styles and demodulation factors of all layers of a frozen plan at once: small products, shared out over the threads."""
+"""Styles and demodulation factors of all layers of a frozen plan at once: small products, shared out over threads."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class StyleReader(NamedTuple):
-    """What one layer reads from its code w [D]: styles [I] and, where it demodulates, a scale [O] behind its products."""
+    """What a layer reads from its code w [D]: styles [I] and, where it demodulates, a scale [O] behind its products."""
 
     row: int  # of the codes
     weight: Tensor  # [D, I], gains folded in
@@ -38,7 +38,8 @@ class Modulation(NamedTuple):
 class PlanStyles:
     """The Modulation of each reader, in their order, for codes ws [N, L, D] float32.
 
-    styles = w @ weight + bias. scale = scale_gain / sqrt(styles² @ squares + epsilon), as Karras et al. (2020) demodulate.
+    styles = w @ weight + bias; scale = scale_gain / sqrt(styles² @ squares + epsilon), the demodulation of Karras et al.
+    (2020).
     """
 
     def __init__(self, readers):

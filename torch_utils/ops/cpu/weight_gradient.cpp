@@ -12,17 +12,16 @@
 struct WeightGradientCall {
     const void* fine;    // [batch, fine_y, fine_x, fine_channels] of kind: what the weights are laid over
     const void* coarse;  // [batch, coarse_y, coarse_x, coarse_channels] of kind: a number for each place of the weights
-    float* sums;         // [parts, products, coarse_channels, fine_channels]
+    float* sums;         // [parts, products, coarse_channels, fine_channels]; parts: of the tiles
     float* output;       // [coarse_channels, 3, 3, fine_channels]
     int32_t batch, fine_y, fine_x, fine_channels, coarse_y, coarse_x, coarse_channels, stride, pad_y, pad_x, kind,
-        parts, threads;
+        parts, groups, threads;  // groups: of coarse channels
 };
 
 namespace {
 
 using namespace v2s;
 
-constexpr int kTiles = 64;                  // that are transformed before they are multiplied
 constexpr int kRows = 8;                    // coarse channels of a product in registers
 constexpr int kTile = 4;                    // coarse pixels along a side of a tile
 constexpr int kPad = 16;                    // floats between places, lest they meet in the same cache sets
@@ -47,12 +46,15 @@ void multiply(const float* coarse, const float* fine, float* sums, int coarse_ro
 template <class F, class Number> class Work {
     static constexpr int P = F::kProducts, W = F::kWindow;
     static constexpr bool Short = kShort && sizeof(Number) == 2;
+    static constexpr int kTiles = (Short ? 2 : 1) * (P > 6 ? 32 : 64);  // transformed before they are multiplied
 
   public:
     explicit Work(const WeightGradientCall& call)
         : c(call), across_((c.coarse_x + kTile - 1) / kTile), down_((c.coarse_y + kTile - 1) / kTile) {}
 
-    void part(int64_t part) {
+    // Of a part of the tiles and a group of the coarse channels.
+    void part(int64_t part, int64_t group) {
+        int from = begin_of(group), to = begin_of(group + 1);
         int64_t tiles = int64_t(c.batch) * across_ * down_;
         int64_t first = tiles * part / c.parts, last = tiles * (part + 1) / c.parts;
         int64_t fine_place = int64_t(kTiles) * c.fine_channels + kPad;
@@ -60,20 +62,24 @@ template <class F, class Number> class Work {
         int64_t size = int64_t(c.coarse_channels) * c.fine_channels;
         float *fine = scratch(0, P * P * fine_place), *coarse = scratch(1, P * P * coarse_place);
         float* sums = c.sums + part * P * P * size;
-        std::fill(sums, sums + P * P * size, 0.0f);
+        for (int place = 0; place < P * P; place++)
+            std::fill(sums + place * size + int64_t(from) * c.fine_channels,
+                      sums + place * size + int64_t(to) * c.fine_channels, 0.0f);
         for (int64_t at = first; at < last; at += kTiles) {
             int count = int(std::min<int64_t>(kTiles, last - at));
             for (int t = 0; t < count; t += Short ? 2 : 1) {
                 int64_t step = Short ? t / 2 : t;
-                enter<W>(at + t, t + 1 < count, c.fine, c.fine_y, c.fine_x, c.fine_channels, F::kStep, c.pad_y,
-                         c.pad_x, F::in, fine + step * c.fine_channels, fine_place);
-                enter<kTile>(at + t, t + 1 < count, c.coarse, c.coarse_y, c.coarse_x, c.coarse_channels, kTile, 0, 0,
-                             F::spread, coarse + step * c.coarse_channels, coarse_place);
+                enter<W>(at + t, t + 1 < count, c.fine, c.fine_y, c.fine_x, c.fine_channels, 0, c.fine_channels,
+                         F::kStep, c.pad_y, c.pad_x, F::in, fine + step * c.fine_channels, fine_place);
+                enter<kTile>(at + t, t + 1 < count, c.coarse, c.coarse_y, c.coarse_x, c.coarse_channels, from, to,
+                             kTile, 0, 0, F::spread, coarse + step * c.coarse_channels, coarse_place);
             }
             for (int place = 0; place < P * P; place++)
-                add(coarse + place * coarse_place, fine + place * fine_place, sums + place * size,
+                add(coarse + place * coarse_place, fine + place * fine_place, sums + place * size, from, to,
                     Short ? (count + 1) / 2 : count);
         }
+        if (c.parts == 1)
+            for (int channel = from; channel < to; channel++) leave(channel);
     }
 
     void leave(int64_t channel) {  // of coarse: adds the parts up and goes back to 3x3
@@ -99,9 +105,9 @@ template <class F, class Number> class Work {
   private:
     // Transforms the window of a tile in both directions; Short: that of the next one as well, zero without `second`.
     template <int Size, class Step>
-    void enter(int64_t tile, bool second, const void* pictures, int height, int width, int channels, int step,
-               int pad_y, int pad_x, const Step& along, float* to, int64_t place) const {
-        for (int channel = 0; channel < channels; channel += kLanes) {
+    void enter(int64_t tile, bool second, const void* pictures, int height, int width, int channels, int first,
+               int last, int step, int pad_y, int pad_x, const Step& along, float* to, int64_t place) const {
+        for (int channel = first; channel < last; channel += kLanes) {
             Vec out[P * P];
             window<Size>(tile, pictures, height, width, channels, channel, step, pad_y, pad_x, along, out);
             if (Short) {
@@ -127,14 +133,19 @@ template <class F, class Number> class Work {
         window_both_ways<Size, P>(picture, height, width, channels, top, left, along, out);
     }
 
-    void add(const float* coarse, const float* fine, float* sums, int count) const {
+    int begin_of(int64_t group) const {
+        constexpr int kWhole = kLanes > kRows ? kLanes : kRows;
+        return int(c.coarse_channels / kWhole * group / c.groups) * kWhole;
+    }
+
+    void add(const float* coarse, const float* fine, float* sums, int from, int to, int count) const {
         int i = 0;
         for (; i + 2 * kLanes <= c.fine_channels; i += 2 * kLanes)
-            for (int o = 0; o < c.coarse_channels; o += kRows)
+            for (int o = from; o < to; o += kRows)
                 multiply<Short, 2>(coarse + o, fine + i, sums + int64_t(o) * c.fine_channels + i, c.coarse_channels,
                                    c.fine_channels, count);
         if (i < c.fine_channels)
-            for (int o = 0; o < c.coarse_channels; o += kRows)
+            for (int o = from; o < to; o += kRows)
                 multiply<Short, 1>(coarse + o, fine + i, sums + int64_t(o) * c.fine_channels + i, c.coarse_channels,
                                    c.fine_channels, count);
     }
@@ -145,8 +156,9 @@ template <class F, class Number> class Work {
 
 template <class F, class Number> void run(const WeightGradientCall& c) {
     Work<F, Number> work(c);
-    Pool::here().run(c.parts, c.threads, [&](int64_t part) { work.part(part); });
-    Pool::here().run(c.coarse_channels, c.threads, [&](int64_t channel) { work.leave(channel); });
+    Pool::here().run(int64_t(c.parts) * c.groups, c.threads,
+                     [&](int64_t job) { work.part(job / c.groups, job % c.groups); });
+    if (c.parts > 1) Pool::here().run(c.coarse_channels, c.threads, [&](int64_t channel) { work.leave(channel); });
 }
 
 }  // namespace

@@ -126,11 +126,12 @@ template <class F, class Number> class Work {
         : c(call), sample_(sample), from_(from), channels_(to - from), across_(count_tiles<F>(c.taps, c.out_x)),
           down_(count_tiles<F>(c.taps, c.out_y)), in_row_(c.in_channels + kPad), out_row_(channels_ + kPad), input_(input),
           output_(output), streams_(output.mask == -1 && c.out_y * output.line * sizeof(Number) >= kBeyondCaches),
-          symmetric_(c.taps && c.taps[0] == c.taps[3] && c.taps[1] == c.taps[2]), strip_(strip_of(weight_bytes<F>(c))) {}
+          symmetric_(c.taps && c.taps[0] == c.taps[3] && c.taps[1] == c.taps[2]),
+          strip_(strip_of(weight_bytes<F>(c))) {}
 
     int across() const { return across_; }
 
-    // Before run, where a low-pass follows: fetches what the tiles of row `first` need of those above, their last 3 lines.
+    // Before run, where a low-pass follows: fetches what the tiles of row `first` need of those above, the last 3 lines.
     void begin(int first) {
         int64_t line = int64_t(across_) * O * channels_;
         rows_above_ = scratch(2, 3 * line + int64_t(channels_) * 3 * O);

@@ -249,7 +249,9 @@ template <class Factor> struct Up3Of {  // Up4 with three outputs of two taps, a
 using Up3 = Up3Of<float>;
 using Up3Half = Up3Of<BFloat16>;
 
-enum Form { kSame4, kSame6, kUp4, kDown4, kSame4Half, kUp3Half, kSame2, kUp2, kUp3, kUp1, kSame2Half, kUp1Half };
+enum Form {
+    kSame4, kSame6, kUp4, kDown4, kSame4Half, kUp3Half, kSame2, kUp2, kUp3, kUp1, kSame2Half, kUp1Half
+};
 
 // Calls what(an algorithm) for a number of Form.
 template <class What> void with(int form, const What& what) {
