@@ -38,8 +38,7 @@ class Modulation(NamedTuple):
 class PlanStyles:
     """The Modulation of each reader, in their order, for codes ws [N, L, D] float32.
 
-    styles = w @ weight + bias; scale = scale_gain / sqrt(styles² @ squares + epsilon), the demodulation of Karras et al.
-    (2020).
+    styles = w @ weight + bias; scale = scale_gain / sqrt(styles² @ squares + epsilon), as Karras et al. (2020) have it.
     """
 
     def __init__(self, readers):
