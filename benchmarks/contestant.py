@@ -160,11 +160,13 @@ def _trainer(spec):
         build.prepare("simd")  # as train.py does
         G, D = (network.to(memory_format=torch.channels_last) for network in (G, D))
         synthesis, score = (lambda ws: G.synthesis(ws, noise_mode="random")), D
+        score_both = lambda fakes, reals: D(torch.cat([fakes, reals]), batches=2).chunk(2)  # noqa: E731, as in training
     else:
         published = PublishedSynthesis(G.synthesis, grouped=spec.grouped)
         synthesis, score = (lambda ws: published(ws, "random")), PublishedDiscriminator(D)
-    iteration = Iteration(G, D, mapping=G.mapping, synthesis=synthesis, score=score, batch=spec.batch,
-                          bf16=spec.precision == "bf16", fused=spec.kind == "ours")
+        score_both = None
+    iteration = Iteration(G, D, mapping=G.mapping, synthesis=synthesis, score=score, score_both=score_both,
+                          batch=spec.batch, bf16=spec.precision == "bf16", fused=spec.kind == "ours")
     return iteration.period
 
 

@@ -14,10 +14,13 @@ class Iteration:
     """All four phases over the same latents and pictures for everybody.
 
     synthesis(ws) -> pictures and score(pictures) -> logits are the contestant's; the weights belong to G and D.
+    score_both(fakes, reals) -> logits of each; None: two calls of score. fused: one operation is a step of Adam.
     """
 
-    def __init__(self, G, D, *, mapping, synthesis, score, batch, bf16=False, fused=False):
+    def __init__(self, G, D, *, mapping, synthesis, score, batch, score_both=None,
+                 bf16=False, fused=False):
         self.mapping, self.synthesis, self.score, self.batch, self.bf16 = mapping, synthesis, score, batch, bf16
+        self.score_both = score_both or (lambda fakes, reals: (score(fakes), score(reals)))
         self.G, self.D = G, D
         self.g_optimiser, self.d_optimiser = (
             torch.optim.Adam(network.parameters(), lr=0.002, betas=(0.0, 0.99), fused=fused) for network in (G, D))
@@ -79,7 +82,7 @@ class Iteration:
         with self._autocast():
             with torch.no_grad():
                 fakes = self.synthesis(self._codes(self.batch))
-            fake, real = self.score(fakes), self.score(self.reals)
+            fake, real = self.score_both(fakes, self.reals)
         return softplus(fake.float()).mean() + softplus(-real.float()).mean()
 
     def _r1(self):

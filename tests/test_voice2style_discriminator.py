@@ -65,6 +65,16 @@ def test_without_batch_statistics_samples_do_not_see_each_other(architecture):
     assert not torch.allclose(seeing(img), torch.cat([seeing(row[None]) for row in img]))
 
 
+@pytest.mark.parametrize("architecture", ["resnet", "skip", "orig"])
+def test_batches_behind_each_other_are_judged_as_if_alone(architecture):
+    network = build(architecture=architecture, c_dim=3, num_people=5).double()
+    img, c = random(16, 3, 16, 16).double(), random(16, 3).double()
+    alone = torch.cat([network(*parts) for parts in zip(img.chunk(2), c.chunk(2))])
+    torch.testing.assert_close(network(img, c, batches=2), alone, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(network.judge(img, c, batches=2)[0], alone, rtol=1e-10, atol=1e-10)
+    assert not torch.allclose(network(img, c), alone)
+
+
 def test_labels_enter_as_a_projection():
     network, img, c = build(c_dim=3), random(4, 3, 16, 16), random(4, 3)
     captured = []

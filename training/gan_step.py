@@ -85,10 +85,6 @@ class GanStep(AdversarialStep):
         synthesis = synthesis or self.G.synthesis
         return synthesis(ws, noise_mode="random", generator=noise), ws, codes
 
-    def judge(self, images, c, batch, draw):
-        """Returns D's logits [n, 1] of pictures as it sees them, in a main phase."""
-        return self.main_calls["D"](self._augmented(images, draw, batch), c)
-
     def _real_logits(self, images, batch, draw):
         return self.D(self._augmented(images, Real(draw), batch), batch.labels)
 
@@ -96,7 +92,7 @@ class GanStep(AdversarialStep):
         with self._autocast():
             c = self.fake_labels(batch, draw)
             images, _, _ = self.fakes(batch, draw, c, synthesis=self.main_calls["G"])
-            logits = self.judge(images, c, batch, draw)
+            logits = self.main_calls["D"](self._augmented(images, draw, batch), c)
         loss, scores = generator_loss(logits.float()), logits.detach().float()
         return loss, {"Loss/scores/fake": scores.mean(), "Loss/signs/fake": scores.sign().mean(),
                       "Loss/G/loss": loss.detach()}
@@ -112,8 +108,9 @@ class GanStep(AdversarialStep):
             with torch.no_grad():
                 c = self.fake_labels(batch, draw)
                 images, _, codes = self.fakes(batch, draw, c, synthesis=self.main_calls["G"])
-            fake_logits = self.judge(images, c, batch, draw)
-            real_logits = self.judge(batch.images, batch.labels, batch, Real(draw))
+            both = torch.cat([self._augmented(images, draw, batch), self._augmented(batch.images, Real(draw), batch)])
+            labels = None if c is None else torch.cat([c, batch.labels])
+            fake_logits, real_logits = self.main_calls["D"](both, labels, batches=2).chunk(2)
         self._code_sums[int(batch.positions[0])] = codes.float().sum(0)
         loss = discriminator_loss(real_logits.float(), fake_logits.float())
         return loss, {**self._saw(real_logits, batch), "Loss/D/loss": loss.detach()}

@@ -102,10 +102,6 @@ class JointStep(AdversarialStep):
         embeddings = encoder.embed(features)
         return self.model.mean_codes() + encoder.offsets(embeddings), embeddings
 
-    def _judge(self, images, batch, draw):  # -> [n, 1], [n, P]
-        """Returns what D and its classifier say of pictures as they see them, in a main phase."""
-        return self.main_calls["D"](self._augmented(images, draw, batch), batch.labels if self.D.c_dim else None)
-
     def _real_logits(self, images, batch, draw):
         return self.D(self._augmented(images, Real(draw), batch), batch.labels if self.D.c_dim else None)
 
@@ -113,7 +109,8 @@ class JointStep(AdversarialStep):
         with self._autocast():
             ws, embeddings = self._hear(batch, draw, self.model.encoder.train())
             images = self.main_calls["G"](ws)
-            logits, person_logits = self._judge(images, batch, draw)
+            labels = batch.labels if self.D.c_dim else None
+            logits, person_logits = self.main_calls["D"](self._augmented(images, draw, batch), labels)
         loss, stats = total(self.terms.loss(
             batch=batch, draw=draw, images=images, ws=ws.float(), embeddings=embeddings.float(), logits=logits,
             person_logits=person_logits))
@@ -135,8 +132,10 @@ class JointStep(AdversarialStep):
         with self._autocast():
             with torch.no_grad():
                 images = self.main_calls["G"](self._hear(batch, draw, self.model.encoder.train())[0])
-            fake_logits, _ = self._judge(images, batch, draw)
-            real_logits, person_logits = self._judge(batch.images, batch, Real(draw))
+            both = torch.cat([self._augmented(images, draw, batch), self._augmented(batch.images, Real(draw), batch)])
+            labels = batch.labels.repeat(2, 1) if self.D.c_dim else None
+            logits, people = self.main_calls["D"](both, labels, batches=2)
+            (fake_logits, real_logits), person_logits = logits.chunk(2), people.chunk(2)[1]
         loss = discriminator_loss(real_logits.float(), fake_logits.float())
         extra, stats = total(self.terms.loss(batch=batch, draw=draw, side="D", person_logits=person_logits))
         right = (person_logits.detach().argmax(1) == batch.people).float().mean()

@@ -130,14 +130,14 @@ class DiscriminatorEpilogue(nn.Module):
         self.fc = Dense(channels * height * width, channels, activation=activation)
         self.out = Dense(channels, cmap_dim or 1)
 
-    def forward(self, x, img, cmap):  # [N, C, 4, 4] -> [N, 1]
+    def forward(self, x, img, cmap, batches=1):  # [N, C, 4, 4] -> [N, 1]
         dtype = self.out.weight.dtype
         with autocast_off(x):
             x = x.to(dtype)
             if img is not None:
                 x = x + self.fromrgb(img.to(dtype))
             if self.mbstd is not None:
-                x = self.mbstd(x)
+                x = torch.cat([self.mbstd(batch) for batch in x.tensor_split(batches)])
             x = self.out(self.fc(self.conv(x).flatten(1)))
             if cmap is None:
                 return x
@@ -186,19 +186,22 @@ class Discriminator(nn.Module):
         if settings.num_people:  # last, so that everything before draws the same initial values with and without it
             self.classifier = IdentityClassifier(settings)
 
-    def forward(self, img, c=None, force_fp32=False):
-        """Return logits [N, 1] for pictures img [N, img_channels, H, W] and labels c [N, c_dim]."""
-        return self._realness(*self._trunk(img, c, force_fp32), c)
+    def forward(self, img, c=None, force_fp32=False, *, batches=1):
+        """Return logits [N, 1] for pictures img [N, img_channels, H, W] and labels c [N, c_dim].
 
-    def judge(self, img, c=None, force_fp32=False):
+        batches: img is so many batches of one size, one after the other, each with batch statistics of its own.
+        """
+        return self._realness(*self._trunk(img, c, force_fp32), c, batches)
+
+    def judge(self, img, c=None, force_fp32=False, *, batches=1):
         """Return logits [N, 1] as forward does, and logits [N, num_people] of the identities, from one look."""
         if not self.settings.num_people:
             raise ValueError("this discriminator has no identity classifier; build it with num_people of 2 or more")
         x, img = self._trunk(img, c, force_fp32)
-        return self._realness(x, img, c), self.classifier(x)
+        return self._realness(x, img, c, batches), self.classifier(x)
 
-    def _realness(self, x, img, c):
-        return self.b4(x, img, self.mapping(None, c) if self.c_dim else None)
+    def _realness(self, x, img, c, batches):
+        return self.b4(x, img, self.mapping(None, c) if self.c_dim else None, batches)
 
     def _trunk(self, img, c, force_fp32):
         """Return the activations that the epilogue and the classifier read, and what is left of the picture."""
