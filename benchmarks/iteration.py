@@ -17,8 +17,7 @@ class Iteration:
     score_both(fakes, reals) -> logits of each; None: two calls of score. fused: one operation is a step of Adam.
     """
 
-    def __init__(self, G, D, *, mapping, synthesis, score, batch, score_both=None,
-                 bf16=False, fused=False):
+    def __init__(self, G, D, *, mapping, synthesis, score, batch, score_both=None, bf16=False, fused=False):
         self.mapping, self.synthesis, self.score, self.batch, self.bf16 = mapping, synthesis, score, batch, bf16
         self.score_both = score_both or (lambda fakes, reals: (score(fakes), score(reals)))
         self.G, self.D = G, D

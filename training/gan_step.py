@@ -13,8 +13,7 @@ from training.losses.path_length import path_lengths
 def lazy_adam(network, lr, interval):
     """Returns Adam corrected for a regulariser that runs every `interval` steps (StyleGAN2, appendix B)."""
     share = interval / (interval + 1)
-    return torch.optim.Adam(network.parameters(), lr=lr * share, betas=(0.0, 0.99**share), eps=1e-8,
-                            fused=True)
+    return torch.optim.Adam(network.parameters(), lr=lr * share, betas=(0.0, 0.99**share), eps=1e-8, fused=True)
 
 
 def per_sample(draw, name, batch, device):

@@ -69,12 +69,13 @@ class _StylesAlike:
 
     def __init__(self, numbered):
         self.numbers, readers = zip(*numbered)
-        self._rows, self._halves = [reader.row for reader in readers], readers[0].halves
-        self._weight = torch.stack([reader.weight for reader in readers])
+        self._weight, self._halves = torch.stack([reader.weight for reader in readers]), readers[0].halves
+        rows = [reader.row for reader in readers]
+        self._rows = torch.tensor(rows, device=self._weight.device)  # there already when a CUDA graph is recorded
         self._bias = torch.stack([reader.bias for reader in readers])[:, None]
 
     def __call__(self, ws):
-        styles = torch.baddbmm(self._bias, ws[:, self._rows].transpose(0, 1), self._weight)
+        styles = torch.baddbmm(self._bias, ws.index_select(1, self._rows).transpose(0, 1), self._weight)
         return styles / styles.abs().amax(2, keepdim=True) if self._halves else styles
 
 
