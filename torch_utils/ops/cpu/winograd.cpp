@@ -14,6 +14,8 @@ namespace {
 
 using namespace v2s;
 
+constexpr int kShortBand = 6;  // rows of tiles
+
 // Of `rows` rows in bands, each but the first with one more above it: where band number `band` begins.
 int begin_of(int band, int bands, int rows) {
     return band == 0 ? 0 : band == bands ? rows : (rows + bands - 1) * band / bands - (band - 1);
@@ -24,7 +26,8 @@ template <class F, class Number> void convolve(const WinogradCall& c) {
     int rows = c.batch * count_tiles<F>(c.taps, c.out_y), panels = (c.out_channels + kPanel - 1) / kPanel;
     int64_t weights = weight_bytes<F>(c), tiles = int64_t(rows) * count_tiles<F>(c.taps, c.out_x);
     bool share = weights >= kHeavy || tiles <= strip_of(weights);  // reading all weights costs more than all inputs
-    bool by_channels = panels >= c.threads && (share || rows < 2 * c.threads);
+    bool short_bands = rows < (c.taps ? kShortBand : 2) * c.threads;  // behind a low-pass each repeats a row of another
+    bool by_channels = panels >= c.threads && (share || short_bands);
     int jobs = std::min(c.threads, by_channels ? panels : rows);
     Pool::here().run(jobs, c.threads, [&](int64_t number) {
         int job = int(number);
