@@ -116,9 +116,9 @@ def test_a_failed_build_is_told_once_and_remembered(compiler, capsys, monkeypatc
 
 def test_a_build_that_hangs_is_ended_with_all_it_started(compiler, tmp_path, monkeypatch):
     compiler(f'echo $$ > "{tmp_path}/pid"; exec tail -f /dev/null')
-    monkeypatch.setattr(build, "BUILD_SECONDS", 1)
+    monkeypatch.setattr(build, "BUILD_SECONDS", 3)  # a busy machine starts a compiler within them
     monkeypatch.setenv("MAX_JOBS", "1")
-    with pytest.raises(CannotBuild, match="it took longer than 1s"):
+    with pytest.raises(CannotBuild, match="it took longer than 3s"):
         build.obtain("cpu")
     pid = int((tmp_path / "pid").read_text())
     state = Path(f"/proc/{pid}/stat")
