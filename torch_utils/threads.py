@@ -4,8 +4,8 @@ import os
 import pathlib
 
 _QUOTA_V2 = "/sys/fs/cgroup/cpu.max"
-_SPINS = "10000"
 _QUOTA_V1 = ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us")
+_SPINS = "10000"  # more cost two busy processes dearly, fewer do not bridge the gap (benchmarks/NOTES.md)
 
 
 def free_cores(*, quota_files=(_QUOTA_V2, *_QUOTA_V1)):
