@@ -77,7 +77,7 @@ def _host(name):
         return Toolchain(name, (*compiler, *flags), link, version, ".cpp", "host")
     native = "-mcpu=native" if platform.machine().lower() in ("arm64", "aarch64") else "-march=native"
     flags = ("-O3", *flags, native, "-fno-math-errno", "-Wno-psabi", "-pthread")
-    link = (*compiler, "-shared", "-pthread")
+    link = (*compiler, "-shared", "-pthread", "-ldl")
     return Toolchain(name, (*compiler, *flags), link, version + _processor(), ".cpp", "processor")
 
 

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <cstring>
+#include <dlfcn.h>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -114,7 +115,19 @@ inline Vec all(float x) { return x - Vec{}; }
 inline Vec largest(Vec a, Vec b) { return a > b ? a : b; }
 inline Vec smallest(Vec a, Vec b) { return a < b ? a : b; }
 
-// Threads that wait between calls. A forked child starts its own; a call inside a call, or beside one, runs alone.
+// Runs work(with) on so many threads at once.
+typedef void (*Team)(void (*work)(void*), void* with, unsigned threads, unsigned flags);
+
+inline const pid_t kLoadedBy = getpid();
+
+// GNU's OpenMP where the process has it, as PyTorch on Linux does, else null; null in a forked child, which has lost its
+// threads, and where it would wait for them.
+inline Team openmp() {
+    return getpid() == kLoadedBy ? reinterpret_cast<Team>(dlsym(RTLD_DEFAULT, "GOMP_parallel")) : nullptr;
+}
+
+// Threads that wait between calls: OpenMP's, since others would wait for the cores on which those look out for work;
+// without it threads of our own. A call inside a call, or beside one, runs alone.
 class Pool {
   public:
     static Pool& here() {  // without a lock, which would stay shut in the child of a process that forks beside a call
@@ -135,11 +148,16 @@ class Pool {
             return;
         }
         std::unique_lock<std::mutex> lock(state_);
-        grow(threads - 1);
+        if (!team_) grow(threads - 1);
         job_ = &job, count_ = count, next_ = ended_ = 0, helpers_ = threads - 1, round_++;
-        wake_.notify_all();
-        work(lock);
-        done_.wait(lock, [this] { return ended_ == count_; });
+        if (team_) {
+            lock.unlock();
+            team_([](void* pool) { static_cast<Pool*>(pool)->help(); }, this, threads, 0);
+        } else {
+            wake_.notify_all();
+            work(lock);
+            done_.wait(lock, [this] { return ended_ == count_; });
+        }
         if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
     }
 
@@ -163,6 +181,11 @@ class Pool {
         }
     }
 
+    void help() {
+        std::unique_lock<std::mutex> lock(state_);
+        work(lock);
+    }
+
     // Takes jobs while there are any. Nobody waits for a thread that a busy machine lets wake when there are none left.
     void work(std::unique_lock<std::mutex>& lock) {
         while (next_ < count_) {
@@ -182,6 +205,7 @@ class Pool {
     }
 
     const pid_t process_ = getpid();
+    const Team team_ = openmp();
     std::mutex busy_, state_;
     std::condition_variable wake_, done_;
     std::vector<std::thread> threads_;
