@@ -60,7 +60,7 @@ def on_threads(number, function):
 def plain(function):
     """Returns what function gives without vector kernels."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layer_tail, "usable", lambda *tensors: False)
+        patch.setattr(layer_tail, "usable", lambda *tensors, **options: False)
         patch.setattr(batched_conv, "form_of", lambda *tensors: None)
         patch.setattr(weight_gradient, "usable", lambda *tensors: False)
         return function()
@@ -218,7 +218,7 @@ def library(x, w, shape):
        st.integers(3, 19), st.integers(3, 19), st.booleans(), st.booleans())
 def test_a_convolution_of_a_batch_is_the_library_s_whatever_the_threads(name, n, num_in, num_out, h, w, last, short):
     shape = convolution._Shape(*SHAPES[name])
-    dtype = torch.bfloat16 if short else torch.float32
+    dtype, num_in = (torch.bfloat16, 2 * num_in) if short else (torch.float32, num_in)
     x = pictures(n, num_in, h, w, dtype=dtype)
     weight = random(*((num_in, num_out) if shape.transposed else (num_out, num_in)), 3, 3, seed=1) / (3 * num_in**0.5)
     weight = weight.to(dtype).contiguous(memory_format=LAST if last else torch.contiguous_format)
@@ -238,6 +238,7 @@ def test_a_convolution_of_a_batch_is_the_library_s_whatever_the_threads(name, n,
 def test_a_weight_gradient_is_the_library_s(strides, n, num_fine, num_coarse, h, w, short, threads):
     stride, padding = strides
     dtype = torch.bfloat16 if short else torch.float32
+    num_fine, num_coarse = (channels * (2 if short else 1) for channels in (num_fine, num_coarse))
     fine = pictures(n, num_fine, h, w, dtype=dtype)
     weight = torch.zeros(num_coarse, num_fine, 3, 3, dtype=torch.float64, requires_grad=True)
     y = F.conv2d(fine.double(), weight, None, stride, padding)

@@ -7,7 +7,7 @@ from torch_utils.ops import build, is_plain, is_traced, native
 KINDS = (torch.bfloat16, torch.float32)
 FORMS = {"same": 0, "down": 1, "up": 2}  # enum Form
 PRODUCTS = {"same": 36, "down": 81, "up": 49}
-TILE_FLOATS = 2048  # tiles of a strip times the wider side's channels: what the second cache holds
+TILE_FLOATS = 1024  # tiles of a strip times the wider side's channels: what the second cache holds
 FEWEST_TILES = {"same": 32, "down": 300, "up": 32}  # below, the weights' transform costs more than is saved
 
 
@@ -22,14 +22,15 @@ def form_of(x, w, shape):
         return None
     if shape.stride == (1, 1):
         form = "same" if shape.padding == (1, 1) and not any(shape.rest) else None
-    elif shape.stride == (2, 2) and x.dtype == torch.float32:  # strided, bfloat16 gains next to nothing
+    elif shape.stride == (2, 2):
         form = "down" if not shape.transposed else "up" if shape.padding == (0, 0) else None
     else:
         form = None
     if form is None or not is_plain(x, w) or len(x) * -(-x.shape[2] // 4) * -(-x.shape[3] // 4) < FEWEST_TILES[form]:
         return None
     library, num_out = build.built("simd"), w.shape[1] if shape.transposed else w.shape[0]
-    if library is None or x.shape[1] % library.v2s_simd_lanes() or num_out % (2 * library.v2s_simd_lanes()):
+    lanes = 0 if library is None else library.v2s_simd_lanes()
+    if not lanes or x.shape[1] % (lanes if x.dtype == torch.float32 else 2 * lanes) or num_out % (2 * lanes):
         return None
     return form
 

@@ -19,9 +19,14 @@ def usable(fine, coarse, size, stride, groups) -> bool:
         return False
     if is_traced() or not is_plain(fine, coarse) or count_tiles(coarse) < FEWEST_TILES:
         return False
+    vector = _vector(fine.dtype)
+    return vector > 0 and fine.shape[1] % vector == 0 and coarse.shape[1] % max(ROWS, vector) == 0
+
+
+def _vector(dtype):
+    """Returns how many channels the kernel takes at a time, 0 where there is none; of bfloat16 two vectors."""
     library = build.built("simd")
-    lanes = 0 if library is None else library.v2s_simd_lanes()
-    return lanes > 0 and fine.shape[1] % lanes == 0 and coarse.shape[1] % max(ROWS, lanes) == 0
+    return 0 if library is None else library.v2s_simd_lanes() * (1 if dtype == torch.float32 else 2)
 
 
 def count_tiles(coarse):
@@ -40,7 +45,7 @@ def weight_gradient(fine, coarse, stride, padding):  # [N, I, H, W], [N, O, H', 
     (n, i, fine_y, fine_x), (_, o, coarse_y, coarse_x) = fine.shape, coarse.shape
     threads = torch.get_num_threads()
     parts = max(1, min(threads, count_tiles(coarse) // (TILES_A_CHANNEL * o)))
-    groups = max(1, min(threads // parts, o // max(ROWS, build.library("simd").v2s_simd_lanes())))
+    groups = max(1, min(threads // parts, o // max(ROWS, _vector(fine.dtype))))
     sums = torch.empty([parts, PRODUCTS[stride[0]], o, i], dtype=torch.float32)
     output = torch.empty([o, 3, 3, i], dtype=torch.float32)
     native.call("weight_gradient", native.WeightGradientCall(

@@ -42,7 +42,7 @@ void multiply(const float* tiles, int64_t tile_row, const float* weights, float*
 }
 
 template <class F, class Number> class Work {
-    static constexpr int P = F::kProducts, W = F::kWindow, O = F::kOutputs;
+    static constexpr int P = F::kProducts, W = F::kWindow, O = F::kOutputs, V = kVectors<Number>;
     static constexpr bool Short = kShort && sizeof(Number) == 2;
 
   public:
@@ -59,8 +59,8 @@ template <class F, class Number> class Work {
             for (int half = 0; half < 2; half++) {
                 int64_t out = panel * kPanel + half * kLanes;
                 Vec even[P * P], odd[P * P];
-                weight(i, out, even);
-                if (Short) weight(i + 1, out, odd);
+                weight(channel_at<Number>(i), out, even);
+                if (Short) weight(channel_at<Number>(i + 1), out, odd);
                 for (int p = 0; p < P * P; p++)
                     store(to + (p * depth_ + (Short ? i / 2 : i)) * kPanel + half * kLanes,
                           Short ? pairs(even[p], odd[p]) : even[p]);
@@ -80,7 +80,7 @@ template <class F, class Number> class Work {
                                     depth_);
             }
             for (int t = 0; t < count; t++)
-                for (int half = 0; half < kPanel; half += kLanes)
+                for (int half = 0; half < kPanel; half += V * kLanes)
                     leave(first + t, out + t * kPanel + half, product, panel * kPanel + half);
         }
     }
@@ -103,34 +103,37 @@ template <class F, class Number> class Work {
         int64_t sample = tile / (across_ * down_);
         int top = int(tile / across_ % down_) * F::kStep - c.pad_y, left = int(tile % across_) * F::kStep - c.pad_x;
         const Number* picture = static_cast<const Number*>(c.input) + sample * c.in_y * c.in_x * c.in_channels;
-        for (int channel = 0; channel < c.in_channels; channel += kLanes) {
-            Vec out[P * P];
-            window_both_ways<W, P>(picture + channel, c.in_y, c.in_x, c.in_channels, top, left, F::in, out);
-            for (int p = 0; p < P * P; p++) {
+        Window<W, Number> window(picture, c.in_y, c.in_x, c.in_channels, top, left);
+        for (int channel = 0; channel < c.in_channels; channel += V * kLanes)
+            window.template both_ways<P>(channel, F::in, [=](int p, const Vec* v) V2S_INLINE {
                 if (Short)
-                    store(reinterpret_cast<BFloat16*>(to + p * place) + channel, out[p]);
+                    store_vectors(reinterpret_cast<BFloat16*>(to + p * place) + channel, v);
                 else
-                    store(to + p * place + channel, out[p]);
-            }
-        }
+                    V2S_UNROLL for (int k = 0; k < V; k++) store(to + p * place + channel + k * kLanes, v[k]);
+            });
     }
 
     void leave(int64_t tile, const float* from, int64_t product, int channel) const {
         int64_t sample = tile / (across_ * down_);
         int top = int(tile / across_ % down_) * O, left = int(tile % across_) * O;
-        Vec half[O][P], y[O];
-        for (int x = 0; x < P; x++) {
-            Vec in[P];
-            for (int k = 0; k < P; k++) in[k] = load(from + (k * P + x) * product);
-            F::out(in, y);
-            for (int k = 0; k < O; k++) half[k][x] = y[k];
-        }
+        Vec half[V][O][P], y[V][O];
+        for (int x = 0; x < P; x++)
+            V2S_UNROLL for (int v = 0; v < V; v++) {
+                Vec in[P];
+                V2S_UNROLL for (int k = 0; k < P; k++) in[k] = load(from + (k * P + x) * product + v * kLanes);
+                F::out(in, y[v]);
+                V2S_UNROLL for (int k = 0; k < O; k++) half[v][k][x] = y[v][k];
+            }
         int bottom = std::min(O, c.out_y - top), right = std::min(O, c.out_x - left);
         int64_t at = (sample * c.out_y + top) * c.out_x + left;
         Number* to = static_cast<Number*>(c.output) + at * c.out_channels + channel;
         for (int i = 0; i < bottom; i++) {
-            F::out(half[i], y);
-            for (int j = 0; j < right; j++) store(to + (int64_t(i) * c.out_x + j) * c.out_channels, y[j]);
+            V2S_UNROLL for (int v = 0; v < V; v++) F::out(half[v][i], y[v]);
+            for (int j = 0; j < right; j++) {
+                Vec pixel[V];
+                V2S_UNROLL for (int v = 0; v < V; v++) pixel[v] = y[v][j];
+                store_vectors(to + (int64_t(i) * c.out_x + j) * c.out_channels, pixel);
+            }
         }
     }
 

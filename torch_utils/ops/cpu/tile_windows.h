@@ -8,42 +8,102 @@ namespace v2s {
 
 template <class F> constexpr float tap(int product, int number) { return float(F::weight(product, number)); }
 
-// A square of vectors in both directions: read(y, row) gives a row of Size; out takes Products x Products.
-template <int Size, int Products, class Read, class Along>
-inline void both_ways(const Read& read, const Along& along, Vec* out) {
-    Vec half[Products * Size];
-    for (int y = 0; y < Size; y++) {
-        Vec row[Size], to[Products];
-        read(y, row);
-        along(row, to);
-        for (int p = 0; p < Products; p++) half[p * Size + y] = to[p];
-    }
-    for (int x = 0; x < Products; x++) {
-        Vec to[Products];
-        along(half + x * Size, to);
-        for (int p = 0; p < Products; p++) out[p * Products + x] = to[p];
-    }
+// How many vectors of channels are taken at a time. Of bfloat16 two, those of even and those of odd number: so they
+// need no shuffle to become float32. In that order they stay; channel_at tells which channel lies where.
+template <class Number> constexpr int kVectors = sizeof(Number) == 2 ? 2 : 1;
+
+template <class Number> constexpr int channel_at(int place) {
+    constexpr int V = kVectors<Number>;
+    int within = place % (V * kLanes);
+    return place - within + within % kLanes * V + within / kLanes;
 }
 
-// The same for a window of a picture [height, width, channels] whose corner is (top, left); beyond its edges are zeros.
-template <int Size, int Products, class Number, class Along>
-inline void window_both_ways(const Number* picture, int height, int width, int channels, int top, int left,
-                             const Along& along, Vec* out) {
-    const Number* from = picture + (int64_t(top) * width + left) * channels;
-    const int64_t line = int64_t(width) * channels;
-    if (top >= 0 && left >= 0 && top + Size <= height && left + Size <= width) {
-        both_ways<Size, Products>([=](int y, Vec* row) {
-            for (int x = 0; x < Size; x++) row[x] = load(from + y * line + int64_t(x) * channels);
-        }, along, out);
-    } else {
-        both_ways<Size, Products>([=](int y, Vec* row) {
-            bool there = unsigned(top + y) < unsigned(height);
-            for (int x = 0; x < Size; x++)
-                row[x] = there && unsigned(left + x) < unsigned(width) ? load(from + y * line + int64_t(x) * channels)
-                                                                       : Vec{};
-        }, along, out);
-    }
+V2S_INLINE inline void load_vectors(const float* from, Vec* to) { *to = load(from); }
+
+V2S_INLINE inline void load_vectors(const BFloat16* from, Vec* to) {
+    Bits both;
+    memcpy(&both, from, sizeof both);
+    to[0] = (Vec)(both << 16);
+    to[1] = (Vec)(both & 0xffff0000u);
 }
+
+V2S_INLINE inline void store_vectors(float* to, const Vec* v) { store(to, *v); }
+
+V2S_INLINE inline void store_vectors(BFloat16* to, const Vec* v) {  // one behind the other
+#ifdef __AVX512BF16__
+    __m512bh both = _mm512_cvtne2ps_pbh((__m512)v[1], (__m512)v[0]);
+    memcpy(to, &both, sizeof both);
+#else
+    store(to, v[0]), store(to + kLanes, v[1]);
+#endif
+}
+
+// Stores vectors of channels as they come, in the order of channel_at, in that of their numbers.
+template <int V> inline void store_in_order(float* to, const Vec* v) {
+    if (V == 1) return store(to, *v);
+#ifdef __AVX512F__
+    const __m512i low = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+    store(to, (Vec)_mm512_permutex2var_ps((__m512)v[0], low, (__m512)v[V - 1]));
+    store(to + kLanes, (Vec)_mm512_permutex2var_ps((__m512)v[0], high, (__m512)v[V - 1]));
+#else
+    for (int k = 0; k < kLanes; k++)
+        for (int i = 0; i < V; i++) to[k * V + i] = v[i][k];
+#endif
+}
+
+// A window of a picture [height, width, channels] whose corner is (top, left); beyond its edges are zeros.
+template <int Size, class Number> class Window {
+  public:
+    Window(const Number* picture, int height, int width, int channels, int top, int left)
+        : picture_(picture), top_(top), left_(left), height_(height), width_(width), channels_(channels),
+          inside_(top >= 0 && left >= 0 && top + Size <= height && left + Size <= width) {}
+
+    // Calls sink(place, vectors) for each of Products x Products numbers that `along`, in both directions, makes of it.
+    template <int Products, class Along, class Sink>
+    V2S_INLINE void both_ways(int channel, const Along& along, const Sink& sink) const {
+        inside_ ? both_ways<true, Products>(channel, along, sink) : both_ways<false, Products>(channel, along, sink);
+    }
+
+  private:
+    static constexpr int V = kVectors<Number>;
+
+    template <bool Inside, int Products, class Along, class Sink>
+    V2S_INLINE void both_ways(int channel, const Along& along, const Sink& sink) const {
+        Vec half[V][Products * Size];
+        for (int y = 0; y < Size; y++) {
+            Vec row[V][Size], to[Products];
+            V2S_UNROLL for (int x = 0; x < Size; x++) {
+                Vec pixel[V];
+                load_vectors(at<Inside>(y, x, channel), pixel);
+                V2S_UNROLL for (int v = 0; v < V; v++) row[v][x] = pixel[v];
+            }
+            V2S_UNROLL for (int v = 0; v < V; v++) {
+                along(row[v], to);
+                V2S_UNROLL for (int p = 0; p < Products; p++) half[v][p * Size + y] = to[p];
+            }
+        }
+        for (int x = 0; x < Products; x++) {
+            Vec to[V][Products];
+            V2S_UNROLL for (int v = 0; v < V; v++) along(half[v] + x * Size, to[v]);
+            V2S_UNROLL for (int p = 0; p < Products; p++) {
+                Vec pixel[V];
+                V2S_UNROLL for (int v = 0; v < V; v++) pixel[v] = to[v][p];
+                sink(p * Products + x, pixel);
+            }
+        }
+    }
+
+    template <bool Inside> V2S_INLINE const Number* at(int y, int x, int channel) const {
+        static const Number zeros[V * kLanes] = {};
+        if (!Inside && (unsigned(top_ + y) >= unsigned(height_) || unsigned(left_ + x) >= unsigned(width_))) return zeros;
+        return picture_ + (int64_t(top_ + y) * width_ + left_ + x) * channels_ + channel;
+    }
+
+    const Number* picture_;
+    const int top_, left_, height_, width_, channels_;
+    const bool inside_;
+};
 
 // Products of pairs of bfloat16, where the processor has them; else Short is off and these are never called.
 #ifdef __AVX512BF16__

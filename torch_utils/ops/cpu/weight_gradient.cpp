@@ -24,6 +24,7 @@ using namespace v2s;
 
 constexpr int kRows = 8;                    // coarse channels of a product in registers
 constexpr int kTile = 4;                    // coarse pixels along a side of a tile
+constexpr int64_t kFewSums = 64 * 64;       // weights whose sums leave room for tiles in the second cache
 constexpr int kPad = 16;                    // floats between places, lest they meet in the same cache sets
 
 // sums [rows, Panels vectors] += coarse [count, rows]' x fine [count, vectors]
@@ -44,9 +45,10 @@ void multiply(const float* coarse, const float* fine, float* sums, int coarse_ro
 }
 
 template <class F, class Number> class Work {
-    static constexpr int P = F::kProducts, W = F::kWindow;
+    static constexpr int P = F::kProducts, W = F::kWindow, V = kVectors<Number>;
     static constexpr bool Short = kShort && sizeof(Number) == 2;
-    static constexpr int kTiles = (Short ? 2 : 1) * (P > 6 ? 32 : 64);  // transformed before they are multiplied
+    static constexpr int kPair = Short ? 2 : 1;  // tiles that are multiplied at once
+    static constexpr int kTiles = kPair * (P > 6 ? 32 : 64);  // transformed before they are multiplied, at most
 
   public:
     explicit Work(const WeightGradientCall& call)
@@ -65,40 +67,45 @@ template <class F, class Number> class Work {
         for (int place = 0; place < P * P; place++)
             std::fill(sums + place * size + int64_t(from) * c.fine_channels,
                       sums + place * size + int64_t(to) * c.fine_channels, 0.0f);
-        for (int64_t at = first; at < last; at += kTiles) {
-            int count = int(std::min<int64_t>(kTiles, last - at));
-            for (int t = 0; t < count; t += Short ? 2 : 1) {
-                int64_t step = Short ? t / 2 : t;
+        int tiles_at_once = size <= kFewSums ? kTiles / 4 : kTiles;
+        for (int64_t at = first; at < last; at += tiles_at_once) {
+            int count = int(std::min<int64_t>(tiles_at_once, last - at));
+            for (int t = 0; t < count; t += kPair)
                 enter<W>(at + t, t + 1 < count, c.fine, c.fine_y, c.fine_x, c.fine_channels, 0, c.fine_channels,
-                         F::kStep, c.pad_y, c.pad_x, F::in, fine + step * c.fine_channels, fine_place);
+                         F::kStep, c.pad_y, c.pad_x, F::in, fine + t / kPair * c.fine_channels, fine_place);
+            for (int t = 0; t < count; t += kPair)  // apart, or their code does not fit the instructions' cache
                 enter<kTile>(at + t, t + 1 < count, c.coarse, c.coarse_y, c.coarse_x, c.coarse_channels, from, to,
-                             kTile, 0, 0, F::spread, coarse + step * c.coarse_channels, coarse_place);
-            }
+                             kTile, 0, 0, F::spread, coarse + t / kPair * c.coarse_channels, coarse_place);
             for (int place = 0; place < P * P; place++)
                 add(coarse + place * coarse_place, fine + place * fine_place, sums + place * size, from, to,
-                    Short ? (count + 1) / 2 : count);
+                    (count + kPair - 1) / kPair);
         }
         if (c.parts == 1)
             for (int channel = from; channel < to; channel++) leave(channel);
     }
 
-    void leave(int64_t channel) {  // of coarse: adds the parts up and goes back to 3x3
+    void leave(int64_t place) {  // of coarse channels: adds the parts up and goes back to 3x3
         int64_t size = int64_t(c.coarse_channels) * c.fine_channels;
-        for (int i = 0; i < c.fine_channels; i += kLanes) {
-            Vec half[P][3] = {};
-            for (int y = 0; y < P; y++)
-                for (int x = 0; x < P; x++) {
-                    Vec sum = {};
-                    const float* from = c.sums + (y * P + x) * size + channel * c.fine_channels + i;
-                    for (int part = 0; part < c.parts; part++) sum += load(from + int64_t(part) * P * P * size);
-                    for (int k = 0; k < 3; k++) half[y][k] += tap<F>(x, k) * sum;
-                }
-            for (int j = 0; j < 3; j++)
-                for (int k = 0; k < 3; k++) {
-                    Vec sum = {};
-                    for (int y = 0; y < P; y++) sum += tap<F>(y, j) * half[y][k];
-                    store(c.output + ((channel * 3 + j) * 3 + k) * c.fine_channels + i, sum);
-                }
+        float* to = c.output + channel_at<Number>(int(place)) * 9 * c.fine_channels;
+        for (int i = 0; i < c.fine_channels; i += V * kLanes) {
+            Vec out[9][V];
+            for (int v = 0; v < V; v++) {
+                Vec half[P][3] = {};
+                for (int y = 0; y < P; y++)
+                    for (int x = 0; x < P; x++) {
+                        Vec sum = {};
+                        const float* from = c.sums + (y * P + x) * size + place * c.fine_channels + i + v * kLanes;
+                        for (int part = 0; part < c.parts; part++) sum += load(from + int64_t(part) * P * P * size);
+                        for (int k = 0; k < 3; k++) half[y][k] += tap<F>(x, k) * sum;
+                    }
+                for (int j = 0; j < 3; j++)
+                    for (int k = 0; k < 3; k++) {
+                        Vec sum = {};
+                        for (int y = 0; y < P; y++) sum += tap<F>(y, j) * half[y][k];
+                        out[j * 3 + k][v] = sum;
+                    }
+            }
+            for (int k = 0; k < 9; k++) store_in_order<V>(to + k * c.fine_channels + i, out[k]);
         }
     }
 
@@ -107,34 +114,38 @@ template <class F, class Number> class Work {
     template <int Size, class Step>
     void enter(int64_t tile, bool second, const void* pictures, int height, int width, int channels, int first,
                int last, int step, int pad_y, int pad_x, const Step& along, float* to, int64_t place) const {
-        for (int channel = first; channel < last; channel += kLanes) {
-            Vec out[P * P];
-            window<Size>(tile, pictures, height, width, channels, channel, step, pad_y, pad_x, along, out);
-            if (Short) {
-                Vec next[P * P];
-                if (second)
-                    window<Size>(tile + 1, pictures, height, width, channels, channel, step, pad_y, pad_x, along, next);
-                else
-                    std::fill(next, next + P * P, Vec{});
-                for (int p = 0; p < P * P; p++) store(to + p * place + channel, pairs(out[p], next[p]));
-            } else {
-                for (int p = 0; p < P * P; p++) store(to + p * place + channel, out[p]);
+        auto window = window_of<Size>(tile, pictures, height, width, channels, step, pad_y, pad_x);
+        if constexpr (Short) {
+            auto next = window_of<Size>(tile + second, pictures, height, width, channels, step, pad_y, pad_x);
+            for (int channel = first; channel < last; channel += V * kLanes) {
+                Vec even[P * P][V];
+                window.template both_ways<P>(channel, along, [&](int p, const Vec* v) V2S_INLINE {
+                    V2S_UNROLL for (int k = 0; k < V; k++) even[p][k] = v[k];
+                });
+                next.template both_ways<P>(channel, along, [&](int p, const Vec* v) V2S_INLINE {
+                    V2S_UNROLL for (int k = 0; k < V; k++)
+                        store(to + p * place + channel + k * kLanes, pairs(even[p][k], second ? v[k] : Vec{}));
+                });
             }
+        } else {
+            for (int channel = first; channel < last; channel += V * kLanes)
+                window.template both_ways<P>(channel, along, [=](int p, const Vec* v) V2S_INLINE {
+                    V2S_UNROLL for (int k = 0; k < V; k++) store(to + p * place + channel + k * kLanes, v[k]);
+                });
         }
     }
 
-    template <int Size, class Step>
-    void window(int64_t tile, const void* pictures, int height, int width, int channels, int channel, int step,
-                int pad_y, int pad_x, const Step& along, Vec* out) const {
+    template <int Size>
+    Window<Size, Number> window_of(int64_t tile, const void* pictures, int height, int width, int channels, int step,
+                                   int pad_y, int pad_x) const {
         int64_t sample = tile / (across_ * down_);
         int row = int(tile / across_ % down_), column = int(tile % across_);
-        int top = row * step - pad_y, left = column * step - pad_x;
-        const Number* picture = static_cast<const Number*>(pictures) + sample * height * width * channels + channel;
-        window_both_ways<Size, P>(picture, height, width, channels, top, left, along, out);
+        const Number* picture = static_cast<const Number*>(pictures) + sample * height * width * channels;
+        return {picture, height, width, channels, row * step - pad_y, column * step - pad_x};
     }
 
     int begin_of(int64_t group) const {
-        constexpr int kWhole = kLanes > kRows ? kLanes : kRows;
+        constexpr int kWhole = V * kLanes > kRows ? V * kLanes : kRows;
         return int(c.coarse_channels / kWhole * group / c.groups) * kWhole;
     }
 
