@@ -39,6 +39,7 @@ template <> struct Lanes<double> {
 
 constexpr int kBlock = 64;                               // channels of a job
 constexpr int kMostTaps = 16;
+constexpr int kTogether = 4;                             // rows of the result whose sums are in registers at once
 
 }  // namespace
 
@@ -94,30 +95,33 @@ template <class Number, bool Whole> class Job {
         : c(call), down_(down), across_(across), stride_(call.channels), from_(int(job % blocks(call)) * kBlock),
           sample_(int(job / blocks(call) / call.strips)), strip_(int(job / blocks(call) % call.strips)),
           channels_(std::min(kBlock, call.channels - from_)),
-          wide_((channels_ + L::kCount - 1) / L::kCount * L::kCount) {
+          wide_((channels_ + L::kCount - 1) / L::kCount * L::kCount),
+          usual_(call.taps_x && call.num_y == 4 && call.num_x == 4 &&
+                 call.up_y * call.up_x * call.down_y * call.down_x == 1) {
         if (c.strength) strength_ = *static_cast<const Real*>(c.strength);
         if (c.d_strength) d_strength_ = *static_cast<const Real*>(c.d_strength);
-        if (!across) return;
+        if (across) taps_.assign(across->taps.begin(), across->taps.end());
+        if (!across || usual_) return;
         int64_t length = int64_t(across->before + c.in_x + across->behind) * wide_;
         line_ = reinterpret_cast<Real*>(scratch(0, size_t(length) * (sizeof(Real) / sizeof(float))));
         std::fill(line_, line_ + length, Real(0));
         line_ += int64_t(across->before) * wide_;
-        taps_.assign(across->taps.begin(), across->taps.end());
     }
 
     static int64_t blocks(const LayerTailCall& c) { return (c.channels + kBlock - 1) / kBlock; }
 
     void forward() {
         if (c.alpha == 1 && c.gain == 1 && c.clamp < 0 && !c.scale && !c.noise && !c.bias && !c.next) return filter();
-        rows([this](int y, int channel, int left, int right) {
-            const Small s(*this, channel);
+        rows([this](const Part& part) {
+            const Small s(*this, part.channel);
             const Bend bend(c);
-            const Real *noise = noise_at(y), strength = strength_;
-            const int64_t stride = stride_;
-            Number* to = at(static_cast<Number*>(c.output), y) + channel;
-            each_u(y, channel, left, right, [=](int x, V u) {
-                V z = s.scale * u + (s.bias + (noise ? strength * noise[x] : 0)), slope;
-                put(to + x * stride, s.next * bend(z, slope), channel);
+            const Real *noise = noise_at(part.y), strength = strength_;
+            const Pixels pixel = pixels();
+            const int channel = part.channel, width = c.out_x;
+            Number* to = at(static_cast<Number*>(c.output), part);
+            each_u(part, [=](int row, int x, V u) {
+                V z = s.scale * u + (s.bias + (noise ? strength * noise[row * width + x] : 0)), slope;
+                put(to + pixel(row, x), s.next * bend(z, slope), channel);
             });
         });
     }
@@ -125,19 +129,20 @@ template <class Number, bool Whole> class Job {
     // The gradient of u, and the sums of dz, dz u, dy phi(z) and dz noise.
     void back() {
         Real* sums = clear_sums();
-        rows([this, sums](int y, int channel, int left, int right) {
-            const Small s(*this, channel);
+        rows([this, sums](const Part& part) {
+            const Small s(*this, part.channel);
             const Bend bend(c);
-            const Real *noise = noise_at(y), strength = strength_;
-            const int64_t stride = stride_;
-            const Number* dy = at(static_cast<const Number*>(c.gradient), y) + channel;
-            Number* to = at(static_cast<Number*>(c.output), y) + channel;
+            const Real *noise = noise_at(part.y), strength = strength_;
+            const Pixels pixel = pixels();
+            const int channel = part.channel, width = c.out_x;
+            const Number* dy = at(static_cast<const Number*>(c.gradient), part);
+            Number* to = at(static_cast<Number*>(c.output), part);
             V sum[4] = {};
-            each_u(y, channel, left, right, [&, stride, noise, strength, dy, to](int x, V u) {
-                Real eta = noise ? noise[x] : 0;
-                V z = s.scale * u + (s.bias + strength * eta), slope, g = get(dy + x * stride, channel);
+            each_u(part, [=, &sum](int row, int x, V u) {
+                Real eta = noise ? noise[row * width + x] : 0;
+                V z = s.scale * u + (s.bias + strength * eta), slope, g = get(dy + pixel(row, x), channel);
                 V phi = bend(z, slope), dz = g * s.next * slope;
-                put(to + x * stride, dz * s.scale, channel);
+                put(to + pixel(row, x), dz * s.scale, channel);
                 sum[0] += dz, sum[1] += dz * u, sum[2] += g * phi, sum[3] += dz * eta;
             });
             add(sums, sum, channel);
@@ -148,25 +153,25 @@ template <class Number, bool Whole> class Job {
     // direction of u, of u, of 1 and of the noise.
     void back_twice() {
         Real* sums = clear_sums();
-        rows([this, sums](int y, int channel, int left, int right) {
+        rows([this, sums](const Part& part) {
+            const Pixels pixel = pixels();
+            const int channel = part.channel, width = c.out_x;
             const Small s(*this, channel);
             const Bend bend(c);
             const V d_scale = small(c.d_scale, sample_, channel, 0), d_next = small(c.d_next, sample_, channel, 0);
             const V d_bias = small(c.d_bias, 0, channel, 0), along = s.next * d_scale + d_next * s.scale;
-            const Real *noise = noise_at(y), strength = strength_, d_strength = d_strength_;
-            const int64_t stride = stride_;
-            const Number* dy = at(static_cast<const Number*>(c.gradient), y) + channel;
-            const Number* du = c.direction ? at(static_cast<const Number*>(c.direction), y) + channel : nullptr;
-            Number* d_dy = at(static_cast<Number*>(c.output), y) + channel;
-            Number* d_u = at(static_cast<Number*>(c.output2), y) + channel;
+            const Real *noise = noise_at(part.y), strength = strength_, d_strength = d_strength_;
+            const Number* dy = at(static_cast<const Number*>(c.gradient), part);
+            const Number* du = c.direction ? at(static_cast<const Number*>(c.direction), part) : nullptr;
+            Number *d_dy = at(static_cast<Number*>(c.output), part), *d_u = at(static_cast<Number*>(c.output2), part);
             V sum[4] = {};
-            each_u(y, channel, left, right, [&, stride, noise, strength, d_strength, dy, du, d_dy, d_u](int x, V u) {
-                Real eta = noise ? noise[x] : 0;
-                V z = s.scale * u + (s.bias + strength * eta), slope, v = du ? get(du + x * stride, channel) : V{};
-                V phi = bend(z, slope), g = get(dy + x * stride, channel) * slope;
+            each_u(part, [=, &sum](int row, int x, V u) {
+                Real eta = noise ? noise[row * width + x] : 0;
+                V z = s.scale * u + (s.bias + strength * eta), slope, v = du ? get(du + pixel(row, x), channel) : V{};
+                V phi = bend(z, slope), g = get(dy + pixel(row, x), channel) * slope;
                 V inner = s.scale * v + d_scale * u + (d_bias + d_strength * eta);
-                put(d_dy + x * stride, slope * s.next * inner + d_next * phi, channel);
-                put(d_u + x * stride, g * along, channel);
+                put(d_dy + pixel(row, x), slope * s.next * inner + d_next * phi, channel);
+                put(d_u + pixel(row, x), g * along, channel);
                 sum[0] += g * v, sum[1] += g * u, sum[2] += g, sum[3] += g * eta;
             });
             add(sums, sum, channel);
@@ -174,27 +179,29 @@ template <class Number, bool Whole> class Job {
     }
 
     // fir(x), or fir(phi(x + bias)); with `gradient`, fir((x + d_bias) times the slope of phi at gradient + bias).
-    void filter(bool bent = false) {
-        rows([this](int y, int channel, int left, int right) {
-            const int64_t stride = stride_;
-            Number* to = at(static_cast<Number*>(c.output), y) + channel;
-            each_u(y, channel, left, right, [=](int x, V u) { put(to + x * stride, u, channel); });
-        }, bent);
+    template <bool Bent = false> void filter() {
+        rows<Bent>([this](const Part& part) {
+            const Pixels pixel = pixels();
+            const int channel = part.channel;
+            Number* to = at(static_cast<Number*>(c.output), part);
+            each_u<Bent>(part, [=](int row, int x, V u) { put(to + pixel(row, x), u, channel); });
+        });
     }
 
     // fir(x) times the slope of phi at gradient + bias, and the first of the sums: of that.
     void filter_back() {
         Real* sums = clear_sums();
-        rows([this, sums](int y, int channel, int left, int right) {
-            const int64_t stride = stride_;
+        rows([this, sums](const Part& part) {
             const Lean lean(c);
+            const Pixels pixel = pixels();
+            const int channel = part.channel;
             const V bias = small(c.bias, 0, channel, 0);
-            const Number* sign = at(static_cast<const Number*>(c.gradient), y) + channel;
-            Number* to = at(static_cast<Number*>(c.output), y) + channel;
+            const Number* sign = at(static_cast<const Number*>(c.gradient), part);
+            Number* to = at(static_cast<Number*>(c.output), part);
             V sum[4] = {};
-            each_u(y, channel, left, right, [&, stride, sign, to](int x, V u) {
-                u *= lean(get(sign + x * stride, channel) + bias);
-                put(to + x * stride, u, channel);
+            each_u(part, [=, &sum](int row, int x, V u) {
+                u *= lean(get(sign + pixel(row, x), channel) + bias);
+                put(to + pixel(row, x), u, channel);
                 sum[0] += u;
             });
             add(sums, sum, channel);
@@ -232,23 +239,33 @@ template <class Number, bool Whole> class Job {
         V operator()(V z) const { return z > 0 ? gain : below; }
     };
 
-    // Calls each(row, channel of the job, from x, to x) until all is done.
-    template <class Each> void rows(const Each& each, bool bent = false) {
+    struct Part {  // of the result: pixels [left, right) of some rows, in a vector of the job's channels
+        int y, rows, channel, left, right;
+    };
+
+    // Calls each(part) until all is done.
+    template <bool Bent = false, class Each> void rows(const Each& each) {
         int first = int(int64_t(c.out_y) * strip_ / c.strips), last = int(int64_t(c.out_y) * (strip_ + 1) / c.strips);
+        if (usual_) {
+            for (int y = first; y < last; y += kTogether)
+                for (int channel = 0; channel < channels_; channel += L::kCount)
+                    each({y, std::min(kTogether, last - y), channel, 0, c.out_x});
+            return;
+        }
         for (int y = first; y < last; y++) {
-            if (across_) bent ? fill_line<true>(y) : fill_line<false>(y);
+            if (across_) fill_line<Bent>(y);
             for (int x = 0; x < c.out_x; x += kChunk)
                 for (int channel = 0; channel < channels_; channel += L::kCount)
-                    each(y, channel, x, std::min(x + kChunk, c.out_x));
+                    each({y, 1, channel, x, std::min(x + kChunk, c.out_x)});
         }
     }
 
-    int part(int channel) const { return std::min(L::kCount, channels_ - channel); }
+    int held(int channel) const { return std::min(L::kCount, channels_ - channel); }
 
     V get(const Number* from, int channel) const {
         if (Whole) return L::get(from);
         Number some[L::kCount] = {};
-        memcpy(some, from, part(channel) * sizeof(Number));
+        memcpy(some, from, held(channel) * sizeof(Number));
         return L::get(some);
     }
 
@@ -256,20 +273,27 @@ template <class Number, bool Whole> class Job {
         if (Whole) return L::put(to, v);
         Number some[L::kCount];
         L::put(some, v);
-        memcpy(to, some, part(channel) * sizeof(Number));
+        memcpy(to, some, held(channel) * sizeof(Number));
     }
 
     V small(const void* values, int row, int channel, Real otherwise) const {
         V v = otherwise - V{};
         if (values)
             memcpy(&v, static_cast<const Real*>(values) + row * stride_ + from_ + channel,
-                   part(channel) * sizeof(Real));
+                   held(channel) * sizeof(Real));
         return v;
     }
 
-    template <class T> T* at(T* pictures, int y) const {  // of the result's size
-        return pictures + (int64_t(sample_) * c.out_y + y) * c.out_x * stride_ + from_;
+    template <class T> T* at(T* pictures, const Part& part) const {  // of the result's size; where its rows begin
+        return pictures + (int64_t(sample_) * c.out_y + part.y) * c.out_x * stride_ + from_ + part.channel;
     }
+
+    struct Pixels {  // where a pixel of a part lies behind its first; a copy, or the compiler reads it again each time
+        int64_t line, stride;
+        int64_t operator()(int row, int x) const { return row * line + x * stride; }
+    };
+
+    Pixels pixels() const { return {c.out_x * stride_, stride_}; }
 
     const Real* noise_at(int y) const {
         return c.noise ? static_cast<const Real*>(c.noise) + sample_ * c.noise_stride + int64_t(y) * c.out_x : nullptr;
@@ -287,25 +311,27 @@ template <class Number, bool Whole> class Job {
             if (Whole)
                 Lanes<Real>::put(to, Lanes<Real>::get(to) + sum[k]);
             else
-                for (int i = 0; i < part(channel); i++) to[i] += sum[k][i];
+                for (int i = 0; i < held(channel); i++) to[i] += sum[k][i];
         }
     }
 
-    // Calls use(x, u) for some pixels of a row of the result.
-    template <class Use> void each_u(int y, int channel, int left, int right, const Use& use) const {
+    // Calls use(row of the part, x, u) for its pixels; Bent: as the line was filled.
+    template <bool Bent = false, class Use> V2S_INLINE void each_u(const Part& part, const Use& use) const {
+        if (usual_) return each_of_rows<Bent>(part, use);
+        const int channel = part.channel, left = part.left, right = part.right;
         if (!across_) {
             const int64_t stride = stride_;
-            const Number* from = at(static_cast<const Number*>(c.input), y) + channel;
-            for (int x = left; x < right; x++) use(x, get(from + x * stride, channel));
+            const Number* from = at(static_cast<const Number*>(c.input), part);
+            for (int x = left; x < right; x++) use(0, x, get(from + x * stride, channel));
             return;
         }
         const int64_t wide = wide_;
-        if (taps_.size() == 4 && c.up_x == 1) {  // the usual one
+        if (taps_.size() == 4 && c.up_x == 1) {  // on the way down
             const V a = V{} + taps_[0], b = V{} + taps_[1], d = V{} + taps_[2], e = V{} + taps_[3];
             const int64_t step = c.down_x * wide;
             const Real* from = line_ + (int64_t(left) * c.down_x - c.pad_x) * wide + channel;
             for (int x = left; x < right; x++, from += step)
-                use(x, (a * value(from) + b * value(from + wide)) +
+                use(0, x, (a * value(from) + b * value(from + wide)) +
                            (d * value(from + 2 * wide) + e * value(from + 3 * wide)));
             return;
         }
@@ -319,7 +345,45 @@ template <class Number, bool Whole> class Job {
                 u = tap[0] * value(from) + tap[1] * value(from + wide);
             else
                 for (int k = 0; k < place[x].count; k++) u += tap[k] * value(from + k * wide);
-            use(x, u);
+            use(0, x, u);
+        }
+    }
+
+    // The same where 4 taps meet every sample along both axes, for some rows at once: what a column sums up to along y
+    // stays in registers while it is needed along x.
+    template <bool Bent, class Use> V2S_INLINE void each_of_rows(const Part& part, const Use& use) const {
+        constexpr int R = kTogether;
+        const int top = part.y - c.pad_y, channel = part.channel;
+        const int64_t stride = stride_, line = c.in_x * stride;
+        const int64_t at = (int64_t(sample_) * c.in_y + top) * line + from_ + channel;
+        const Number *from = static_cast<const Number*>(c.input), *sign = from;
+        const Lean lean(c);
+        const V bias = Bent ? small(c.bias, 0, channel, 0) : V{};
+        V added = bias;
+        if (Bent && c.gradient) sign = static_cast<const Number*>(c.gradient), added = small(c.d_bias, 0, channel, 0);
+        V down[4], across[4], kept[3][R] = {};
+        bool there[R + 3];
+        for (int k = 0; k < 4; k++) down[k] = V{} + Real(down_->taps[k]), across[k] = V{} + taps_[k];
+        for (int k = 0; k < R + 3; k++) there[k] = unsigned(top + k) < unsigned(c.in_y);
+        for (int x = -3; x < c.out_x; x++) {
+            V sum[R] = {};
+            int column = x + 3 - c.pad_x;
+            if (unsigned(column) < unsigned(c.in_x)) {
+                V2S_UNROLL for (int k = 0; k < R + 3; k++)
+                    if (there[k]) {
+                        int64_t place = at + k * line + column * stride;
+                        V v = get(from + place, channel);
+                        if (Bent) v = (v + added) * lean(get(sign + place, channel) + bias);
+                        V2S_UNROLL for (int r = 0; r < R; r++)
+                            if (0 <= k - r && k - r < 4) sum[r] += down[k - r] * v;
+                    }
+            }
+            V2S_UNROLL for (int r = 0; r < R; r++) {
+                if (x >= 0 && r < part.rows)
+                    use(r, x, (across[0] * kept[0][r] + across[1] * kept[1][r]) +
+                                  (across[2] * kept[2][r] + across[3] * sum[r]));
+                kept[0][r] = kept[1][r], kept[1][r] = kept[2][r], kept[2][r] = sum[r];
+            }
         }
     }
 
@@ -372,6 +436,7 @@ template <class Number, bool Whole> class Job {
     const Axis *down_, *across_;
     const int64_t stride_;
     const int from_, sample_, strip_, channels_, wide_;
+    const bool usual_;
     Real *line_ = nullptr, strength_ = 1, d_strength_ = 0;
     std::vector<Real> taps_;
 };
@@ -424,7 +489,7 @@ const char* v2s_layer_tail(const LayerTailCall* call, void*) {
 }
 
 const char* v2s_bent_filter(const LayerTailCall* call, void*) {
-    return answer(*call, [](auto& job) { job.filter(true); });
+    return answer(*call, [](auto& job) { job.template filter<true>(); });
 }
 
 const char* v2s_bent_filter_back(const LayerTailCall* call, void*) {
