@@ -74,15 +74,18 @@ template <class Cell> constexpr int kTogether = 4 / sizeof(Cell);
 // products [Rows tiles, Panels vectors of outputs] = tiles [Rows, count] by weights [Panels][count, kLanes].
 template <int Rows, int Panels, class Cell>
 void multiply(const Cell* tiles, int64_t tile_stride, const Cell* weights, int64_t panel_stride, float* products,
-              int64_t product_stride, int count) {
+              int64_t product_stride, int count, const Cell* next) {
     Vec sums[Rows][Panels];
     V2S_UNROLL for (int r = 0; r < Rows; r++)
         V2S_UNROLL for (int p = 0; p < Panels; p++) sums[r][p] = Vec{};
-    for (int k = 0; k < count; k += kTogether<Cell>)
+    for (int k = 0; k < count; k += kTogether<Cell>) {
+        if (next)
+            V2S_UNROLL for (int p = 0; p < Panels; p++) __builtin_prefetch(next + p * panel_stride + k * kLanes, 0, 2);
         V2S_UNROLL for (int r = 0; r < Rows; r++)
             V2S_UNROLL for (int p = 0; p < Panels; p++)
                 sums[r][p] =
                     add_products(sums[r][p], tiles + r * tile_stride + k, weights + p * panel_stride + k * kLanes);
+    }
     V2S_UNROLL for (int r = 0; r < Rows; r++)
         V2S_UNROLL for (int p = 0; p < Panels; p++) store(products + r * product_stride + p * kLanes, sums[r][p]);
 }
@@ -229,7 +232,8 @@ template <class F, class Number> class Work {
         float* out = products_ + int64_t(product) * strip_ * out_row_ + channel;
         int64_t panel = int64_t(c.in_channels) * kLanes;
         auto rows = [&](auto number, int t) {
-            multiply<number, Panels>(in + t * in_row_, in_row_, weights, panel, out + t * out_row_, out_row_, c.in_channels);
+            multiply<number, Panels>(in + t * in_row_, in_row_, weights, panel, out + t * out_row_, out_row_, c.in_channels,
+                                     t == 0 ? weights + Panels * panel : nullptr);
         };
         int t = 0;
         for (; count - t > kRows / 2; t += kRows) rows(Count<kRows>(), t);
