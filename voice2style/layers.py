@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from torch_utils.ops import autocast_off, bent_filter, layer_tail
+from torch_utils.ops import autocast_off, bent_filter, layer_tail, thin_layer
 from torch_utils.ops.bias_act import ACTIVATIONS, bias_act
 from torch_utils.ops.fused import fused_layer
 from torch_utils.ops.native import usable
@@ -57,6 +57,9 @@ class EqualizedConv2d(nn.Module):
     def forward(self, x, gain=1.0, after=None):  # [N, num_in, H, W] -> [N, num_out, H*up/down, W*up/down]
         """Return the layer of x times gain; after: the layer whose bias and activation x still lacks (`linear`)."""
         early, late = split_gain(self.activation, gain)
+        if self._reads_picture(x):
+            bias = None if self.bias is None else self.bias * early
+            return thin_layer.thin_layer(x, self.weight * (self.weight_gain * early), bias, self.activation)
         bias, bias_after, clamp = self.bias, None, scaled(self.conv_clamp, gain)
         in_one_pass = self.bias is not None and layer_tail.usable(x) and self.activation in layer_tail.STRAIGHT
         if in_one_pass or usable(x, self.weight):  # bias, activation and gain; a library's convolution needs one more
@@ -67,6 +70,11 @@ class EqualizedConv2d(nn.Module):
         if in_one_pass:
             return fused_layer(x, bias=bias_after, act=self.activation, gain=late, clamp=clamp)
         return bias_act(x, bias_after, act=self.activation, gain=late, clamp=clamp, overwrite=True)
+
+    def _reads_picture(self, x):
+        """Return whether this is the layer behind a picture, and a kernel there is that does it in one pass."""
+        return (self.conv_clamp is None and self.up == self.down == 1
+                and thin_layer.usable(x, self.weight, self.bias, self.activation))
 
     def linear(self, x, gain=1.0, *, bias=None, before=None):
         """Return the convolution with its resampling alone, plus bias; before as conv2d_resample."""

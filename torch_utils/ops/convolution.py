@@ -36,14 +36,21 @@ def conv_transpose2d(x, w, bias=None, *, stride=1, padding=0, groups=1):  # [N, 
 def _run(x, w, bias, shape):
     if torch.compiler.is_compiling():  # it differentiates, once, what it sees
         return _plain(x, w, shape, bias)
-    if torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type):
-        dtype = torch.get_autocast_dtype(x.device.type)
-        if x.dtype != torch.float64:  # what autocast itself leaves alone
-            x, w, bias = x.to(dtype), w.to(dtype), None if bias is None else bias.to(dtype)
+    dtype = autocast_dtype(x)
+    if dtype is not None:
+        x, w, bias = x.to(dtype), w.to(dtype), None if bias is None else bias.to(dtype)
     if torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in (x, w, bias)):
         return _Convolution.apply(x, w, bias, shape)
     with autocast_off(x):
         return _plain(x, w, shape, bias)
+
+
+def autocast_dtype(x):
+    """Return the dtype in which torch.autocast wants a convolution of x, None where it leaves it alone."""
+    kind = x.device.type
+    if x.dtype == torch.float64 or not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+        return None
+    return torch.get_autocast_dtype(kind)
 
 
 def _plain(x, w, shape, bias=None):
@@ -69,11 +76,11 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx, dy):
         x, w = ctx.saved_tensors
         dx = dw = db = None
-        if _waited_for(ctx, 0):
+        if waited_for(ctx, 0):
             dx = _Convolution.apply(dy, w, None, _adjoint(ctx.shape, x, w, dy))
-        if _waited_for(ctx, 1):
+        if waited_for(ctx, 1):
             dw = _WeightGradient.apply(x, dy, w.detach(), ctx.shape)
-        if _waited_for(ctx, 2):
+        if waited_for(ctx, 2):
             db = dy.sum([0, 2, 3])
         return dx, dw, db, None
 
@@ -97,9 +104,9 @@ class _WeightGradient(torch.autograd.Function):
     def backward(ctx, ddw):
         x, dy = ctx.saved_tensors
         dx = ddy = None
-        if _waited_for(ctx, 0):
+        if waited_for(ctx, 0):
             dx = _Convolution.apply(dy, ddw, None, _adjoint(ctx.shape, x, ddw, dy))
-        if _waited_for(ctx, 1):
+        if waited_for(ctx, 1):
             ddy = _Convolution.apply(x, ddw, None, ctx.shape)
         return dx, ddy, None, None
 
@@ -113,7 +120,7 @@ def _adjoint(shape, x, w, dy):
     return shape._replace(transposed=True, rest=rest)
 
 
-def _waited_for(ctx, index):
+def waited_for(ctx, index):
     """Return whether somebody waits for the gradient of input `index` in the backward pass that is running.
 
     needs_input_grad only tells whether it could be wanted; the engine knows whether it is. Where the engine cannot be

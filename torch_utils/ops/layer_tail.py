@@ -18,9 +18,9 @@ BLOCK = 64  # channels of a job
 STRAIGHT = {"linear": lambda alpha: 1.0, "relu": lambda alpha: 0.0, "lrelu": lambda alpha: alpha}
 
 
-def usable(x, *others) -> bool:
-    """Return whether the vector kernels are to run on pictures x [N, C, H, W] beside the small tensors others."""
-    if is_traced() or x.device.type != "cpu" or x.dtype not in KINDS or x.ndim != 4 or x.shape[1] < FEWEST_CHANNELS:
+def usable(x, *others, fewest=FEWEST_CHANNELS) -> bool:
+    """Return whether the vector kernels are to run on pictures x [N, C >= fewest, H, W] beside small tensors others."""
+    if is_traced() or x.device.type != "cpu" or x.dtype not in KINDS or x.ndim != 4 or x.shape[1] < fewest:
         return False
     tensors = [x, *(other for other in others if other is not None)]
     ours = all(type(t) in (torch.Tensor, torch.nn.Parameter) and t.device == x.device and t.dtype in KINDS

@@ -45,6 +45,8 @@ BatchedConvCall = _struct("BatchedConvCall", ("input", "weight", "weights", "out
     "threads"))
 ThinProductCall = _struct("ThinProductCall", ("input", "gradient", "weight", "output", "d_input", "d_weight"),
                           ("pixels",), ints=("batch", "planes", "channels", "kind", "threads"))
+ThinLayerCall = _struct("ThinLayerCall", ("input", "at", "gradient", "weight", "bias", "output", "d_input", "sums"),
+                        ("pixels",), ("alpha",), ("planes", "channels", "kind", "threads"))
 
 
 class FusedCall(ctypes.Structure):
@@ -62,7 +64,8 @@ class FusedBackCall(ctypes.Structure):
 CALLS = {"bias_act": BiasActCall, "upfirdn2d": UpfirdnCall, "fused_layer": FusedCall, "fused_back": FusedBackCall}
 VECTOR_CALLS = {"layer_tail": LayerTailCall, "layer_tail_back": LayerTailCall, "layer_tail_back_twice": LayerTailCall,
                 "bent_filter": LayerTailCall, "bent_filter_back": LayerTailCall, "batched_conv": BatchedConvCall,
-                "weight_gradient": WeightGradientCall, "thin_product": ThinProductCall}
+                "weight_gradient": WeightGradientCall, "thin_product": ThinProductCall,
+                "thin_layer": ThinLayerCall}
 
 
 def usable(x, *others) -> bool:

@@ -56,9 +56,15 @@ inline Vec load(const float* from) {
 }
 
 inline Vec load(const BFloat16* from) {
+#ifdef __AVX512F__
+    __m256i h;
+    memcpy(&h, from, sizeof h);
+    return (Vec)((Bits)_mm512_maskz_cvtepu16_epi32(0xffff, h) << 16);  // g++ 12 makes a detour of the lines below
+#else
     Half h;
     memcpy(&h, from, sizeof h);
     return (Vec)(__builtin_convertvector(h, Bits) << 16);
+#endif
 }
 
 inline void store(float* to, Vec v) { memcpy(to, &v, sizeof v); }
@@ -114,6 +120,21 @@ inline void put(BFloat16* to, float x) {
 inline Vec all(float x) { return x - Vec{}; }
 inline Vec largest(Vec a, Vec b) { return a > b ? a : b; }
 inline Vec smallest(Vec a, Vec b) { return a < b ? a : b; }
+
+// Lanes whose number has the bit: of b, added to their neighbours; the others of a.
+template <size_t Bit, size_t... I> inline Vec fold(Vec a, Vec b, std::index_sequence<I...>) {
+    return Vec{(I & Bit ? b[I ^ Bit] : a[I])...} + Vec{(I & Bit ? b[I] : a[I ^ Bit])...};
+}
+
+// The sums of kLanes vectors, as the lanes of one.
+template <size_t Bit = 1> inline Vec fold(Vec* v) {
+    for (size_t i = 0; i < kLanes / Bit / 2; i++)
+        v[i] = fold<Bit>(v[2 * i], v[2 * i + 1], std::make_index_sequence<kLanes>());
+    if constexpr (2 * Bit < kLanes)
+        return fold<2 * Bit>(v);
+    else
+        return v[0];
+}
 
 // Runs work(with) on so many threads at once.
 typedef void (*Team)(void (*work)(void*), void* with, unsigned threads, unsigned flags);

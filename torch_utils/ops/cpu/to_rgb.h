@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <utility>
 
 #include "simd.h"
 
@@ -18,21 +17,6 @@ struct ToRgbCall {
     double clamp;          // of the block's own part; negative: none
     int32_t batch, y, x, channels, planes, kind, threads;
 };
-
-// Lanes whose number has the bit: of b, added to their neighbours; the others of a.
-template <size_t Bit, size_t... I> inline Vec fold(Vec a, Vec b, std::index_sequence<I...>) {
-    return Vec{(I & Bit ? b[I ^ Bit] : a[I])...} + Vec{(I & Bit ? b[I] : a[I ^ Bit])...};
-}
-
-// The sums of kLanes vectors, as the lanes of one.
-template <size_t Bit = 1> inline Vec fold(Vec* v) {
-    for (size_t i = 0; i < kLanes / Bit / 2; i++)
-        v[i] = fold<Bit>(v[2 * i], v[2 * i + 1], std::make_index_sequence<kLanes>());
-    if constexpr (2 * Bit < kLanes)
-        return fold<2 * Bit>(v);
-    else
-        return v[0];
-}
 
 // sums [Planes][width] of one line of pixels, for as many planes from `weight` on.
 template <int Planes, class Number>
