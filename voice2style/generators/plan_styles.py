@@ -69,13 +69,13 @@ class _StylesAlike:
 
     def __init__(self, numbered):
         self.numbers, readers = zip(*numbered)
-        self._weight, self._halves = torch.stack([reader.weight for reader in readers]), readers[0].halves
+        self._weight, self._halves = torch.stack([reader.weight.t() for reader in readers]), readers[0].halves
         rows = [reader.row for reader in readers]
         self._rows = torch.tensor(rows, device=self._weight.device)  # there already when a CUDA graph is recorded
-        self._bias = torch.stack([reader.bias for reader in readers])[:, None]
+        self._bias = torch.stack([reader.bias for reader in readers])[:, :, None]
 
     def __call__(self, ws):
-        styles = torch.baddbmm(self._bias, ws.index_select(1, self._rows).transpose(0, 1), self._weight)
+        styles = _multiply(self._bias, self._weight, ws.index_select(1, self._rows).transpose(0, 1))
         return styles / styles.abs().amax(2, keepdim=True) if self._halves else styles
 
 
@@ -84,10 +84,15 @@ class _ScalesAlike:
 
     def __init__(self, numbered):
         self.numbers, readers = zip(*numbered)
-        self._squares = torch.stack([reader.squares for reader in readers])
+        self._squares = torch.stack([reader.squares.t() for reader in readers])
         self._epsilon, self._gain = (self._squares.new_tensor(each)[:, None, None] for each in (
             [reader.epsilon for reader in readers], [reader.scale_gain for reader in readers]))
 
     def __call__(self, styles):
         squares = torch.stack(styles).square_()
-        return torch.baddbmm(self._epsilon, squares, self._squares).rsqrt_().mul_(self._gain)
+        return _multiply(self._epsilon, self._squares, squares).rsqrt_().mul_(self._gain)
+
+
+def _multiply(bias, weight, rows):  # [K, I or 1, 1], [K, I, D], [K, N, D] -> [K, N, I]
+    """Returns rows @ weight' + bias; weights first, since libraries multiply a few columns faster than a few rows."""
+    return torch.baddbmm(bias, weight, rows.transpose(1, 2)).transpose(1, 2).contiguous()
