@@ -132,7 +132,7 @@ def test_a_batch_in_pieces(monkeypatch, at_once):
     network = build(img_resolution=16, channels=(12, 10, 8))
     ws = codes(network, 5)
     for mode, seed in (("const", None), ("none", None), ("random", 1)):
-        draw = lambda: FastSynthesis(network.synthesis)(  # noqa: E731
+        draw = lambda mode=mode, seed=seed: FastSynthesis(network.synthesis)(  # noqa: E731
             ws, mode, generator=None if seed is None else torch.Generator().manual_seed(seed))
         whole = draw()
         with monkeypatch.context() as patch:

@@ -332,7 +332,7 @@ template <class Number, bool Whole> class Job {
             const Real* from = line_ + (int64_t(left) * c.down_x - c.pad_x) * wide + channel;
             for (int x = left; x < right; x++, from += step)
                 use(0, x, (a * value(from) + b * value(from + wide)) +
-                           (d * value(from + 2 * wide) + e * value(from + 3 * wide)));
+                              (d * value(from + 2 * wide) + e * value(from + 3 * wide)));
             return;
         }
         const Axis::Place* place = across_->places.data();
