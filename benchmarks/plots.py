@@ -62,7 +62,7 @@ def _draw(lines, path, x_title, y_title, title):
     axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))  # two numbers at least, however short the axis
     axes.yaxis.set_major_formatter("{x:g}")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    figure.legend(fontsize=8, loc="outside right upper")  # beside the lines, none of which it may hide
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")
     pyplot.close(figure)
