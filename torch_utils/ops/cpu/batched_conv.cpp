@@ -23,6 +23,7 @@ using namespace v2s;
 enum Form { kSame, kDown, kUp };
 constexpr int kRows = 8;                    // tiles of a product in registers
 constexpr int kPanel = 2 * kLanes;          // outputs of it
+constexpr int kJobs = 32;                   // of a thread: strips side by side, of which each knows the next
 constexpr int kPad = 16;                    // floats between places, lest they meet in the same cache sets
 
 // products [rows, kPanel] = tiles [rows, count] x weights [count, kPanel]; Short: of pairs of bfloat16
@@ -67,13 +68,16 @@ template <class F, class Number> class Work {
             }
     }
 
-    void strip(int64_t first, int64_t last) const {
+    // Tiles [first, last); `next`: how many the strip behind them has.
+    void strip(int64_t first, int64_t last, int next) const {
         int count = int(last - first), rows = (count + kRows - 1) / kRows * kRows;
         int64_t place = int64_t(rows) * depth_ + kPad, product = int64_t(rows) * kPanel + kPad;
         float *in = scratch(0, P * P * place), *out = scratch(1, P * P * product);
         for (int t = 0; t < count; t++) enter(first + t, in + int64_t(t) * depth_, place);
-        for (int panel = 0; panel * kPanel < c.out_channels; panel++) {
+        for (int panel = 0, end = c.out_channels / kPanel; panel < end; panel++) {
             for (int p = 0; p < P * P; p++) {
+                if (panel == 0) fetch_outputs(first, count * O * p / (P * P), count * O * (p + 1) / (P * P));
+                if (panel == end - 1) fetch_inputs(last, next * W * p / (P * P), next * W * (p + 1) / (P * P));
                 const float* w = c.weights + (int64_t(panel) * P * P + p) * depth_ * kPanel;
                 for (int t = 0; t < rows; t += kRows)
                     multiply<Short>(in + p * place + int64_t(t) * depth_, depth_, w, out + p * product + t * kPanel,
@@ -137,6 +141,26 @@ template <class F, class Number> class Work {
         }
     }
 
+    // Lines [line, end) of the places of tiles, and of the windows of others: what memory brings beside the products,
+    // nobody waits for.
+    void fetch_outputs(int64_t tile, int line, int end) const {
+        for (; line < end; line++)
+            fetch_line<O>(c.output, tile + line / O, line % O, 0, c.out_y, c.out_x, c.out_channels);
+    }
+
+    void fetch_inputs(int64_t tile, int line, int end) const {
+        constexpr int S = F::kStep;
+        for (; line < end; line++)
+            fetch_line<S>(c.input, tile + line / W, line % W - c.pad_y, W - S - c.pad_x, c.in_y, c.in_x, c.in_channels);
+    }
+
+    template <int Step>
+    void fetch_line(const void* pictures, int64_t tile, int down, int right, int height, int width, int channels) const {
+        const Number* picture = static_cast<const Number*>(pictures) + tile / (across_ * down_) * height * width * channels;
+        v2s::fetch_line(picture, height, width, channels, int(tile / across_ % down_) * Step + down,
+                        int(tile % across_) * Step + right, Step);
+    }
+
     const BatchedConvCall& c;
     const int across_, down_, depth_;
 };
@@ -145,8 +169,13 @@ template <class F, class Number> void run(const BatchedConvCall& c) {
     Work<F, Number> work(c);
     Pool::here().run(c.out_channels / kPanel, c.threads, [&](int64_t panel) { work.weights(panel); });
     int64_t tiles = work.tiles(), strips = (tiles + c.tiles - 1) / c.tiles;
-    Pool::here().run(strips, c.threads, [&](int64_t strip) {
-        work.strip(tiles * strip / strips, tiles * (strip + 1) / strips);
+    int64_t jobs = std::min(strips, int64_t(kJobs) * c.threads);
+    Pool::here().run(jobs, c.threads, [&](int64_t job) {
+        int64_t strip = strips * job / jobs, end = strips * (job + 1) / jobs;
+        for (int64_t first = tiles * strip / strips, last, next; strip < end; strip++, first = last) {
+            last = tiles * (strip + 1) / strips, next = strip + 1 < end ? tiles * (strip + 2) / strips - last : 0;
+            work.strip(first, last, int(next));
+        }
     });
 }
 

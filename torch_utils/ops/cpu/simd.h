@@ -101,6 +101,15 @@ inline void fence() {
 #endif
 }
 
+// Brings memory into the second cache while other work goes on.
+V2S_INLINE inline void fetch(const void* from, int64_t bytes) {
+    const char* at = static_cast<const char*>(from);
+    for (int64_t i = 0; i < bytes; i += 64) {
+        __builtin_prefetch(at + i, 0, 2);
+        asm volatile("" : : "r"(at + i));  // or g++ takes the caller for one that does nothing, and leaves it out
+    }
+}
+
 inline float widen(BFloat16 x) {
     uint32_t bits = uint32_t(x.bits) << 16;
     float wide;

@@ -2,6 +2,8 @@
 // and products of pairs of bfloat16.
 #pragma once
 
+#include <algorithm>
+
 #include "winograd_tiles.h"
 
 namespace v2s {
@@ -52,6 +54,14 @@ template <int V> inline void store_in_order(float* to, const Vec* v) {
 #endif
 }
 
+// Fetches `count` pixels from (y, x) on, as far as they lie in the picture [height, width, channels].
+template <class Number>
+void fetch_line(const Number* picture, int height, int width, int channels, int y, int x, int count) {
+    if (y >= 0 && y < height && x >= 0)
+        fetch(picture + (int64_t(y) * width + x) * channels,
+              int64_t(std::min(count, width - x)) * channels * sizeof(Number));
+}
+
 // A window of a picture [height, width, channels] whose corner is (top, left); beyond its edges are zeros.
 template <int Size, class Number> class Window {
   public:
@@ -63,6 +73,12 @@ template <int Size, class Number> class Window {
     template <int Products, class Along, class Sink>
     V2S_INLINE void both_ways(int channel, const Along& along, const Sink& sink) const {
         inside_ ? both_ways<true, Products>(channel, along, sink) : both_ways<false, Products>(channel, along, sink);
+    }
+
+    // Fetches its last `columns`, which the window before it does not show.
+    void fetch_new(int columns) const {
+        for (int y = top_; y < top_ + Size; y++)
+            fetch_line(picture_, height_, width_, channels_, y, left_ + Size - columns, columns);
     }
 
   private:

@@ -67,7 +67,7 @@ template <class F, class Number> class Work {
         for (int place = 0; place < P * P; place++)
             std::fill(sums + place * size + int64_t(from) * c.fine_channels,
                       sums + place * size + int64_t(to) * c.fine_channels, 0.0f);
-        int tiles_at_once = size <= kFewSums ? kTiles / 4 : kTiles;
+        int tiles_at_once = size <= kFewSums ? kTiles / 2 : kTiles;
         for (int64_t at = first; at < last; at += tiles_at_once) {
             int count = int(std::min<int64_t>(tiles_at_once, last - at));
             for (int t = 0; t < count; t += kPair)
@@ -76,9 +76,12 @@ template <class F, class Number> class Work {
             for (int t = 0; t < count; t += kPair)  // apart, or their code does not fit the instructions' cache
                 enter<kTile>(at + t, t + 1 < count, c.coarse, c.coarse_y, c.coarse_x, c.coarse_channels, from, to,
                              kTile, 0, 0, F::spread, coarse + t / kPair * c.coarse_channels, coarse_place);
-            for (int place = 0; place < P * P; place++)
+            int next = int(std::min<int64_t>(tiles_at_once, last - at - count));
+            for (int place = 0; place < P * P; place++) {
+                for (int t = next * place / (P * P); t < next * (place + 1) / (P * P); t++) fetch_windows(at + count + t);
                 add(coarse + place * coarse_place, fine + place * fine_place, sums + place * size, from, to,
                     (count + kPair - 1) / kPair);
+            }
         }
         if (c.parts == 1)
             for (int channel = from; channel < to; channel++) leave(channel);
@@ -133,6 +136,12 @@ template <class F, class Number> class Work {
                     V2S_UNROLL for (int k = 0; k < V; k++) store(to + p * place + channel + k * kLanes, v[k]);
                 });
         }
+    }
+
+    // What memory brings beside the products, nobody waits for.
+    void fetch_windows(int64_t tile) const {
+        window_of<W>(tile, c.fine, c.fine_y, c.fine_x, c.fine_channels, F::kStep, c.pad_y, c.pad_x).fetch_new(F::kStep);
+        window_of<kTile>(tile, c.coarse, c.coarse_y, c.coarse_x, c.coarse_channels, kTile, 0, 0).fetch_new(kTile);
     }
 
     template <int Size>
