@@ -40,6 +40,8 @@ template <> struct Lanes<double> {
 constexpr int kBlock = 64;                               // channels of a job
 constexpr int kMostTaps = 16;
 constexpr int kTogether = 4;                             // rows of the result whose sums are in registers at once
+constexpr int kAhead = 8;                                // pixels of them that memory is asked for before
+constexpr int kLine = 64;                                // bytes that memory brings at once
 
 }  // namespace
 
@@ -97,7 +99,8 @@ template <class Number, bool Whole> class Job {
           channels_(std::min(kBlock, call.channels - from_)),
           wide_((channels_ + L::kCount - 1) / L::kCount * L::kCount),
           usual_(call.taps_x && call.num_y == 4 && call.num_x == 4 &&
-                 call.up_y * call.up_x * call.down_y * call.down_x == 1) {
+                 call.up_y * call.up_x * call.down_y * call.down_x == 1),
+          sparse_(across || sizeof(Number) > 2 || stride_ * sizeof(Number) > 2 * kLine) {
         if (c.strength) strength_ = *static_cast<const Real*>(c.strength);
         if (c.d_strength) d_strength_ = *static_cast<const Real*>(c.d_strength);
         if (across) taps_.assign(across->taps.begin(), across->taps.end());
@@ -255,9 +258,21 @@ template <class Number, bool Whole> class Job {
         for (int y = first; y < last; y++) {
             if (across_) fill_line<Bent>(y);
             for (int x = 0; x < c.out_x; x += kChunk)
-                for (int channel = 0; channel < channels_; channel += L::kCount)
+                for (int channel = 0; channel < channels_; channel += L::kCount) {
+                    if (sparse_ && channel * sizeof(Number) % kLine == 0) fetch_chunk(y, x + kChunk, channel);
                     each({y, 1, channel, x, std::min(x + kChunk, c.out_x)});
+                }
         }
+    }
+
+    // Fetches what a vector of channels meets in kChunk pixels, from x on.
+    void fetch_chunk(int y, int x, int channel) const {
+        const void* pictures[] = {across_ ? nullptr : c.input, c.gradient, c.direction, c.output, c.output2};
+        for (const void* picture : pictures)
+            if (picture) {
+                const Number* from = at(static_cast<const Number*>(picture), {y, 1, channel, x, x}) + x * stride_;
+                for (int i = 0; i < kChunk; i++) fetch(from + i * stride_, 1);
+            }
     }
 
     int held(int channel) const { return std::min(L::kCount, channels_ - channel); }
@@ -354,18 +369,27 @@ template <class Number, bool Whole> class Job {
     template <bool Bent, class Use> V2S_INLINE void each_of_rows(const Part& part, const Use& use) const {
         constexpr int R = kTogether;
         const int top = part.y - c.pad_y, channel = part.channel;
-        const int64_t stride = stride_, line = c.in_x * stride;
+        const int64_t stride = stride_, line = c.in_x * stride, out_line = c.out_x * stride;
         const int64_t at = (int64_t(sample_) * c.in_y + top) * line + from_ + channel;
         const Number *from = static_cast<const Number*>(c.input), *sign = from;
         const Lean lean(c);
         const V bias = Bent ? small(c.bias, 0, channel, 0) : V{};
         V added = bias;
         if (Bent && c.gradient) sign = static_cast<const Number*>(c.gradient), added = small(c.d_bias, 0, channel, 0);
+        const Number *to = this->at(static_cast<const Number*>(c.output), part), *dy = nullptr;
+        if (!Bent && c.gradient) dy = this->at(static_cast<const Number*>(c.gradient), part);
+        auto ahead = [=](const Number* first, int64_t line, int x) V2S_INLINE {
+            V2S_UNROLL for (int r = 0; r < R; r++) fetch(first + r * line + (x + kAhead) * stride, 1);
+        };
         V down[4], across[4], kept[3][R] = {};
         bool there[R + 3];
         for (int k = 0; k < 4; k++) down[k] = V{} + Real(down_->taps[k]), across[k] = V{} + taps_[k];
         for (int k = 0; k < R + 3; k++) there[k] = unsigned(top + k) < unsigned(c.in_y);
         for (int x = -3; x < c.out_x; x++) {
+            ahead(to, out_line, x);
+            if (dy) ahead(dy, out_line, x);
+            ahead(from + at + 3 * line, line, x);  // of the others the rows before have asked
+            if (Bent && sign != from) ahead(sign + at + 3 * line, line, x);
             V sum[R] = {};
             int column = x + 3 - c.pad_x;
             if (unsigned(column) < unsigned(c.in_x)) {
@@ -436,7 +460,7 @@ template <class Number, bool Whole> class Job {
     const Axis *down_, *across_;
     const int64_t stride_;
     const int from_, sample_, strip_, channels_, wide_;
-    const bool usual_;
+    const bool usual_, sparse_;  // sparse_: a vector's pixels lie so far apart that the processor does not foresee them
     Real *line_ = nullptr, strength_ = 1, d_strength_ = 0;
     std::vector<Real> taps_;
 };
