@@ -33,12 +33,12 @@ class Dense(nn.Module):
 
     def forward(self, x):  # [N, num_in] -> [N, num_out], in the dtype of the weights whatever autocast says
         with autocast_off(x):
-            weight, bias = self.weight * self.weight_gain, self.bias
+            x, bias = x * self.weight_gain, self.bias  # a batch is smaller than the weights, also on the way back
             if bias is not None and self.bias_gain != 1:
                 bias = bias * self.bias_gain
             if bias is not None and self.activation == "linear":
-                return torch.addmm(bias, x, weight.t())
-            return bias_act(x @ weight.t(), bias, act=self.activation)
+                return torch.addmm(bias, x, self.weight.t())
+            return bias_act(x @ self.weight.t(), bias, act=self.activation)
 
 
 class EqualizedConv2d(nn.Module):
