@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, content hashes, the cache folder, and resumable downloads."""
 
 import contextlib
+import errno
 import hashlib
 import http.client
 import os
@@ -36,6 +37,24 @@ def atomic_path(dest):
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def check_writable(dest, *, option, folder=False):
+    """Raises ValueError when a file, or with `folder` a folder of files, cannot be written to `dest`; makes nothing.
+
+    For what is written after hours of work: `option` is what the user called it. Missing folders will be made.
+    """
+    dest = pathlib.Path(dest)
+    try:
+        if dest.is_dir() and not folder:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        place = dest if folder else dest.parent
+        while not place.exists():
+            place = place.parent
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise ValueError(f'{option} "{dest}" cannot be written ({error.strerror}); give another place.') from error
 
 
 def sha256_file(path):

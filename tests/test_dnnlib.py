@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from dnnlib.command_line import Door, Folder, GridSize, NumRange, SeedRange, parse_range, public_command
 from dnnlib.console import format_time, table
-from dnnlib.files import _claimed, atomic_path, fetch, sha256_file
+from dnnlib.files import _claimed, atomic_path, check_writable, fetch, sha256_file
 from dnnlib.settings import from_dict, to_dict
 
 
@@ -57,6 +57,26 @@ def test_atomic_path_leaves_nothing_behind_on_error(tmp_path):
         assert temporary.suffix == ".txt"
         temporary.write_text("whole")
     assert dest.read_text() == "whole" and len(list(dest.parent.iterdir())) == 1
+
+
+def test_what_cannot_be_written_in_the_end_is_said_at_the_start(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "folder").mkdir()
+    for good in ("new.json", "file", "a/b/new.json"):
+        check_writable(tmp_path / good, option="--out")
+    for good in ("folder", "new", "a/b"):
+        check_writable(tmp_path / good, option="--report", folder=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]  # nothing was made
+    for wrong, folder in (("folder", False), ("file/x.json", False), ("file/a/b/x", False), ("file", True)):
+        with pytest.raises(ValueError, match=r'--out ".*" cannot be written \(.*directory\); give another place'):
+            check_writable(tmp_path / wrong, option="--out", folder=folder)
+
+    def refuse(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("dnnlib.files.tempfile.TemporaryFile", refuse)
+    with pytest.raises(ValueError, match=r"cannot be written \(Permission denied\)"):
+        check_writable(tmp_path / "new.json", option="--out")
 
 
 class _Server(http.server.SimpleHTTPRequestHandler):
