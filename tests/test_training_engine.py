@@ -25,6 +25,7 @@ from training.loop import iterations_of
 from training.losses.path_length import path_length_loss, path_lengths
 from training.phase_runner import PhaseRunner
 from training.phases import Batch, Draw, Phase
+from training.run_folder import append_whole
 from training.settings import RunSettings, VoiceSettings
 from training.sheets import sheet_size
 from training.sources import Faces, Store, Voices, crop, label_table
@@ -389,6 +390,36 @@ def test_curves_show_losses_and_metrics_and_the_best_snapshot_stays(tmp_path):
     assert draw_curves(tmp_path) is None
     assert [is_higher_better(name) for name in ("fid50k_full", "kid50k_full", "pr50k3_full_recall", "ppl2_wend")] == [
         False, False, True, False]
+
+
+def test_snapshots_are_compared_by_lines_of_the_judge_that_the_run_uses(tmp_path):
+    """Lines by another judge or of another n stand beside them, in a folder where calc_metrics.py wrote, too."""
+    drawn = {"judge": "drawn", "judge_sha256": "a" * 64, "n": 50000}
+    other, less = {**drawn, "judge": "inception", "judge_sha256": "b" * 64}, {**drawn, "n": 100}
+    for kimg, value, protocol in ((0, 9.0, drawn), (1, 1.0, other), (2, 8.0, {**drawn, "judge": "moved.pt"}),
+                                  (3, 0.5, less), (0, 2.0, other)):
+        (tmp_path / f"network-snapshot-{kimg:06d}.safetensors").write_bytes(b"%d" % kimg)
+        line = {"results": {"fid50k": value}, "snapshot_pkl": f"network-snapshot-{kimg:06d}.safetensors",
+                "protocol": protocol}
+        append_whole(tmp_path / "metric-fid50k.jsonl", json.dumps(line).encode() + b"\n")
+    assert read_metrics(tmp_path) == {"fid50k": [(0, 2.0), (1, 1.0)]}  # that compare with the newest one
+    full = {"results": {"fid50k_full": 0.1}, "snapshot_pkl": "network-snapshot-000003.safetensors", "protocol": drawn}
+    append_whole(tmp_path / "metric-fid50k_full.jsonl", json.dumps(full).encode() + b"\n")
+    said = []
+
+    class Folder:
+        path = tmp_path
+        say = staticmethod(print)
+        warn_once = staticmethod(lambda key, text: said.append(text))
+
+    viewing = Viewing(Folder, RunSettings(metrics=("fid50k",), keep_snapshots=1, curves=False))
+    viewing.measured({"fid50k": {"results": {"fid50k": 8.0}, "protocol": drawn}},
+                     tmp_path / "network-snapshot-000002.safetensors")
+    assert (tmp_path / "network-best.safetensors").read_bytes() == b"2"
+    assert said == ["2 snapshots have fid50k by another judge, n or mode only; network-best.safetensors is the best of "
+                    "the 2 others."]
+    viewing.curves()
+    assert sorted(path.read_bytes() for path in tmp_path.glob("network-snapshot-*")) == [b"2", b"3"]
 
 
 @pytest.mark.parametrize(("every", "last", "names"), [
