@@ -27,7 +27,7 @@ from voice2style.audio import AudioSettings, FrontEnd
 from voice2style.card import Card, Part
 from voice2style.discriminator import Discriminator, DiscriminatorSettings
 from voice2style.encoders import ENCODERS
-from voice2style.pipeline import VoiceToFace, load, network_file
+from voice2style.pipeline import VoiceToFace, check_channels, load, network_file
 
 _PAIRS = 32  # on the sheet of real faces beside faces from voices
 
@@ -41,6 +41,7 @@ def frozen_networks(network):
 
     path = network_file(network)
     model = load(path, device="cpu")  # our own files of any kind of generator, and strangers'
+    check_channels(model, (3,), name=network)
     discriminator = None
     if model.card.generator.kind == "stylegan2":
         discriminator = load_networks(path).D
@@ -48,8 +49,6 @@ def frozen_networks(network):
         tensors, _ = load_checkpoint(path)
         discriminator = Discriminator(from_dict(DiscriminatorSettings, model.card.discriminator.options))
         load_strictly(discriminator, part_of(tensors, "D"), where=f'the discriminator of "{network}"')
-    if model.generator.img_channels != 3:
-        raise ValueError(f'"{network}" draws pictures with {model.generator.img_channels} channels; 3 are needed.')
     return model.generator, model.card, discriminator and discriminator.eval().requires_grad_(False)
 
 
