@@ -12,7 +12,7 @@ from torch_utils import distributed
 from torch_utils.checkpoint import load_checkpoint, load_strictly, part_of
 from torch_utils.images import grid, to_float, to_hwc, to_uint8, write_png
 from torch_utils.random_streams import stream
-from training.dataset import Dataset
+from training.dataset import Damaged, Dataset
 from training.loop import Loop, Task
 from training.losses.equipment import equip, judges_of
 from training.losses.terms import WeighedTerms, check_weights, needs_of
@@ -233,7 +233,7 @@ def write_pairs(model, voices, unseen, folder, *, number):
             continue
         try:
             real = np.array(dataset.read_face(first_face[row["person"]])) if first_face else None
-        except ValueError:
+        except (Damaged, OSError):
             continue  # a damaged picture does not end a run
         shown.add(row["person"])
         drawn = model.synthesis(model.codes(heard.middle(place))).clamp(-1, 1)[0].cpu()
