@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import soxr
 
-from voice2style.audio import ffmpeg_decoding, waveform
+from voice2style.audio import decoding, ffmpeg_decoding, waveform
 
 
 def noise(num_frames, num_channels=1, seed=0, level=0.1):
@@ -173,6 +173,13 @@ def test_chunks_before_the_sound_may_be_long(tmp_path, wav_bytes):
     """A picture of an album, say: 10 KB of it stand before the samples."""
     content = wav_bytes[:36] + b"LIST" + struct.pack("<I", 10000) + b"INFO" + bytes(9996) + wav_bytes[36:-4000]
     assert "shorter than its header says: 0.38 of 0.50 s" in waveform.read(put(tmp_path / "a.wav", content)).findings[0]
+
+
+def test_a_file_of_endless_chunks_is_given_up(tmp_path, wav_bytes, monkeypatch):
+    path = put(tmp_path / "a.wav", wav_bytes[:36] + (b"JUNK" + bytes(4)) * 10 + wav_bytes[36:-4000])
+    assert "shorter than its header" in waveform.read(path).findings[0]
+    monkeypatch.setattr(decoding, "_MOST_CHUNKS", 10)
+    assert not waveform.read(path).findings
 
 
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])

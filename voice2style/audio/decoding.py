@@ -125,7 +125,9 @@ def _chunks(path: Path, head: bytes) -> dict:
     header = struct.Struct(f"{order}4s{field}")
     chunks, size_of_file = {}, path.stat().st_size
     with open(path, "rb") as file:
-        while at + header.size <= size_of_file and len(chunks) < _MOST_CHUNKS:
+        for _ in range(_MOST_CHUNKS):
+            if at + header.size > size_of_file:
+                break
             file.seek(at)
             name, size = header.unpack(file.read(header.size))
             at += header.size
