@@ -10,7 +10,7 @@ import click
 from benchmarks.measuring import Wishes, machine
 from dnnlib.command_line import Door
 from dnnlib.console import say, table
-from dnnlib.files import atomic_path
+from dnnlib.files import atomic_path, check_writable
 
 SUITES = ("start", "infer", "train", "ops", "audio", "load", "data", "metrics", "long", "world")
 RIVALS = ("ref", "onnxruntime", "openvino", "compile", "librosa")
@@ -118,7 +118,7 @@ def _check(suite, against, out):
         if path.suffix != ".json" or path.is_dir():
             raise click.UsageError(f'--out "{out}": give a file whose name ends in .json; its table and plots '
                                    "lie beside it.")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        check_writable(path, option="--out")
 
 
 def _write(out, facts, wishes, results):

@@ -172,11 +172,13 @@ def build(**given):
     from training.datasets.builder import build_dataset, refuse_finished, shard_folder
     from training.datasets.landmark_files import with_landmarks
     from training.datasets.plan import make_plan
+    from training.datasets.report_html import report_file
 
     dest, shard, report = given["dest"], given["shard"], given["report"]
     settings = _build_settings(given)
     settings.check()
     refuse_finished(dest, shard)  # before the corpora are looked through
+    report = report_file(dest, report)
     words = ("voices", "faces", "layout", "split", "meta", "test_lists", "unpaired", "max_people", "seed")
     plan = make_plan(**{name: given[name] for name in words})
     for note in plan.notes:
@@ -205,7 +207,9 @@ def build(**given):
 def merge(shards, dest, report):
     """Put the parts of a build (folders DEST.shard-i-of-n) together: the bytes are those of a build in one go."""
     from training.datasets.builder import merge_shards
+    from training.datasets.report_html import report_file
 
+    report = report_file(dest, report)
     _finish(dest, merge_shards(shards, dest), report)
 
 
@@ -233,11 +237,12 @@ def check(ctx, data):
 def stats(data, report):
     """Print what a dataset is: counts, hours, gender by split, histograms, what was rejected."""
     from training.dataset import Dataset
+    from training.datasets.report_html import report_file
     from training.datasets.statistics import describe
 
-    dataset = Dataset(data)
+    dataset, report = Dataset(data), report_file(data, report)
     say(describe(dataset))
-    _report(dataset, data, report)
+    _report(dataset, report)
 
 
 @main.command(cls=Door)
@@ -324,7 +329,7 @@ def _finish(dest, card, report):
     say(f"{dest}: {counts['people']} people, {counts['faces']} faces, {counts['voices']} clips; {rejected} rejected"
         + (" (rejected.csv in the dataset says why)" if rejected else ""))
     say(describe_counts(card["statistics"]))
-    _report(Dataset(dest), dest, report)
+    _report(Dataset(dest), report)
 
 
 def _say_film_decoder(plan):
@@ -342,16 +347,12 @@ def _say_film_decoder(plan):
         say(f"Recordings that are m4a, mp4 or the like: {count}, decoded by {decoder}.")
 
 
-def _report(dataset, data, report):
+def _report(dataset, path):
     from training.datasets.report_html import write_report
 
-    if report is None:
-        return
-    beside = pathlib.Path(data)
-    beside = beside.with_suffix(".html") if beside.suffix.lower() == ".zip" else beside.with_name(beside.name + ".html")
-    path = beside if report == "auto" else pathlib.Path(report)
-    write_report(dataset, path)
-    say(f"{path}: the report")
+    if path is not None:
+        write_report(dataset, path)
+        say(f"{path}: the report")
 
 
 class _Bar:

@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, content hashes, the cache folder, and resumable downloads."""
 
 import contextlib
+import errno
 import hashlib
 import http.client
 import os
@@ -12,6 +13,7 @@ import urllib.parse
 import urllib.request
 
 _BLOCK_BYTES = 1 << 20
+_PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype|!--|html|head|body|\?xml)", re.IGNORECASE)  # no network begins so
 
 
 @contextlib.contextmanager
@@ -36,6 +38,24 @@ def atomic_path(dest):
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def check_writable(dest, *, option, folder=False):
+    """Raises ValueError when a file, or with `folder` a folder of files, cannot be written to `dest`; makes nothing.
+
+    For what is written after hours of work: `option` is what the user called it. Missing folders will be made.
+    """
+    dest = pathlib.Path(dest)
+    try:
+        if dest.is_dir() and not folder:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        place = dest if folder else dest.parent
+        while not place.exists():
+            place = place.parent
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise ValueError(f'{option} "{dest}" cannot be written ({error.strerror}); give another place.') from error
 
 
 def sha256_file(path):
@@ -67,7 +87,7 @@ def fetch(source, *, sha256=None):
     """Returns the local path of a path, file:// or http(s):// source; downloads are cached by the URL's md5.
 
     An interrupted download goes on where it stopped. ValueError when there is no such file, the server
-    does not answer, or the content does not have the wanted `sha256` (the file is then removed).
+    does not answer or sends a web page, or the content does not have the wanted `sha256` (the file is then removed).
     """
     source = str(source)
     scheme = urllib.parse.urlsplit(source).scheme.lower()
@@ -95,7 +115,11 @@ def _downloaded(url, sha256):
     key = hashlib.md5(url.encode(), usedforsecurity=False).hexdigest()
     hits = [path for path in folder.glob(f"{key}_*") if not path.name.endswith(".part")]
     if len(hits) == 1:
-        return hits[0]
+        with open(hits[0], "rb") as file:
+            page = _PAGE.match(file.read(512))
+        if not page:
+            return hits[0]
+        hits[0].unlink()  # other programs, which keep pages, share this folder
     name = re.sub(r"[^0-9A-Za-z._-]", "_", pathlib.PurePosixPath(urllib.parse.urlsplit(url).path).name)[-80:] or "file"
     folder.mkdir(parents=True, exist_ok=True)
     dest, part = folder / f"{key}_{name}", folder / f"{key}_{name}.part"
@@ -131,6 +155,16 @@ def _claimed(part):
                 part.unlink(missing_ok=True)
 
 
+def _refuse_page(content, url):
+    """Raises ValueError for the first bytes of a web page, which servers send with "200 OK" in place of a file."""
+    if _PAGE.match(content):
+        title = re.search(rb"<title[^>]*>([^<]*)", content, re.IGNORECASE)
+        words = " ".join(title[1].decode("utf-8", "replace").split()) if title else ""
+        called = f' called "{"".join(filter(str.isprintable, words))[:80]}"' if words else ""
+        raise ValueError(f'"{url}" gave a web page{called} instead of the file (a login, an error, a question); '
+                         "nothing was kept. Open it in a browser, download the file by hand and give its path.")
+
+
 def _transfer(url, part):
     """Downloads `url` into `part`, going on after the bytes that are already there."""
     done = part.stat().st_size if part.exists() else 0
@@ -141,10 +175,14 @@ def _transfer(url, part):
             resumed = answer.status == 206
             length = answer.headers.get("Content-Length") or ""
             expected = int(length) if length.isdecimal() else -1
+            block = answer.read(_BLOCK_BYTES)
+            if not resumed:
+                _refuse_page(block, url)  # and keep what there is of the file
             received = 0
             with open(part, "ab" if resumed else "wb") as file:
-                while block := answer.read(_BLOCK_BYTES):
+                while block:
                     received += file.write(block)
+                    block = answer.read(_BLOCK_BYTES)
     except urllib.error.HTTPError as error:
         if error.code == 416 and done:  # nothing is left to send: the part is whole
             return

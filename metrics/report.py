@@ -8,6 +8,7 @@ import numpy as np
 
 from dnnlib.console import table
 from dnnlib.files import atomic_path
+from metrics.result import yardstick
 
 _INK, _ACCENT, _GRID = "#333333", "#2a6f97", "#dddddd"
 
@@ -55,9 +56,14 @@ def write_report(folder, sections, *, title, history=()):
 
 
 def curves(history):  # list of metric lines -> name -> (steps, values)
-    """Returns the values of every result over the snapshots of a run, where there are two or more."""
-    found = {}
+    """Returns the values of every result over the snapshots of a run, where there are two or more.
+
+    Only of lines that compare with the newest one of their metric.
+    """
+    found, newest = {}, {line.get("metric"): yardstick(line) for line in history}
     for line in history:
+        if yardstick(line) != newest[line.get("metric")]:
+            continue
         steps = re.findall(r"\d+(?:\.\d+)?", pathlib.PurePath(line.get("snapshot_pkl") or "").stem)
         for name, value in line.get("results", {}).items():
             if steps:

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+_SHARED = ("mode", "n", "split", "truncation_psi")
+
 
 @dataclasses.dataclass(frozen=True)
 class Result:
@@ -22,3 +24,13 @@ class Result:
     def __str__(self):
         interval = "" if self.low is None else f" [{self.low:.4g}, {self.high:.4g}]"
         return f"{self.name} {self.value:.4g}{interval} (n {self.n}, seed {self.seed}, judge {self.judge})"
+
+
+def yardstick(line):
+    """Returns what two metric lines (dicts) have in common if their numbers compare: judge, mode, n, split, psi.
+
+    A judge is the same by the sha256 of its weights, whatever its file is called.
+    """
+    protocol = line.get("protocol") or {}
+    return (protocol.get("judge_sha256") or protocol.get("judge"), *(protocol.get(name) for name in _SHARED),
+            (protocol.get("fake") or {}).get("faces_from"))

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import soxr
 
-from voice2style.audio import ffmpeg_decoding, waveform
+from voice2style.audio import decoding, ffmpeg_decoding, waveform
 
 
 def noise(num_frames, num_channels=1, seed=0, level=0.1):
@@ -148,6 +148,51 @@ def test_a_cut_mp3_is_read_with_a_warning(tmp_path):
     whole = write(tmp_path / "a.mp3", noise(32000)).read_bytes()
     got = waveform.read(put(tmp_path / "cut.mp3", whole[: len(whole) // 2]))
     assert 1000 < len(got.samples) < 31000 and "the file may be cut" in got.findings[0]
+
+
+@pytest.mark.parametrize("name, how", [
+    ("a.aiff", {}), ("float.aiff", {"subtype": "FLOAT"}), ("a.au", {}), ("law.au", {"subtype": "ULAW"}), ("a.caf", {}),
+    ("big.wav", {"format": "RF64"}), ("swapped.wav", {"endian": "BIG"}), ("float.wav", {"subtype": "FLOAT"})])
+@pytest.mark.parametrize("lost", [4, 4000])
+def test_a_sound_of_which_less_is_there_than_its_header_says(tmp_path, name, how, lost):
+    path = write(tmp_path / name, noise(80000), **how)
+    assert not waveform.read(path).findings
+    whole = path.read_bytes()
+    got = waveform.read(put(path, whole[:-lost]))
+    assert len(got.samples) < 80000 and "5.00 s could be read; the file may be cut" in got.findings[0]
+
+
+def test_a_sound_of_unknown_length_is_not_called_short(tmp_path):
+    """Programs that write into a pipe do not know how long it will be: all ones."""
+    whole = write(tmp_path / "a.au", noise(8000)).read_bytes()
+    got = waveform.read(put(tmp_path / "streamed.au", whole[:8] + b"\xff" * 4 + whole[12:]))
+    assert len(got.samples) == 8000 and not got.findings
+
+
+def test_chunks_before_the_sound_may_be_long(tmp_path, wav_bytes):
+    """A picture of an album, say: 10 KB of it stand before the samples."""
+    content = wav_bytes[:36] + b"LIST" + struct.pack("<I", 10000) + b"INFO" + bytes(9996) + wav_bytes[36:-4000]
+    assert "shorter than its header says: 0.38 of 0.50 s" in waveform.read(put(tmp_path / "a.wav", content)).findings[0]
+
+
+def test_a_file_of_endless_chunks_is_given_up(tmp_path, wav_bytes, monkeypatch):
+    path = put(tmp_path / "a.wav", wav_bytes[:36] + (b"JUNK" + bytes(4)) * 10 + wav_bytes[36:-4000])
+    assert "shorter than its header" in waveform.read(path).findings[0]
+    monkeypatch.setattr(decoding, "_MOST_CHUNKS", 10)
+    assert not waveform.read(path).findings
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_file_without_its_end_is_read_with_a_warning(tmp_path, subtype):
+    """By the page, a piece of it, or a byte; what other programs append behind the end does not matter."""
+    whole = write(tmp_path / "a.ogg", noise(80000), format="OGG", subtype=subtype).read_bytes()
+    assert not waveform.read(put(tmp_path / "tagged.ogg", whole + b"TAG" + bytes(125))).findings
+    last = whole.rindex(b"OggS")
+    for keep in (last - 1, last, last + 10, last + 30, len(whole) - 1):
+        got = waveform.read(put(tmp_path / "cut.ogg", whole[:keep]))
+        told = f"ends without its end mark after {got.seconds:.2f} s; the file may be cut"
+        assert 1 < got.seconds < 5 and told in got.findings[0]
+    assert "end mark" not in str(waveform.read(tmp_path / "cut.ogg", max_seconds=1.0).findings)
 
 
 @pytest.mark.parametrize("name, change, words", [

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from dnnlib.command_line import Door, Folder, GridSize, NumRange, SeedRange, parse_range, public_command
 from dnnlib.console import format_time, table
-from dnnlib.files import _claimed, atomic_path, fetch, sha256_file
+from dnnlib.files import _claimed, atomic_path, check_writable, fetch, sha256_file
 from dnnlib.settings import from_dict, to_dict
 
 
@@ -59,12 +59,32 @@ def test_atomic_path_leaves_nothing_behind_on_error(tmp_path):
     assert dest.read_text() == "whole" and len(list(dest.parent.iterdir())) == 1
 
 
+def test_what_cannot_be_written_in_the_end_is_said_at_the_start(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "folder").mkdir()
+    for good in ("new.json", "file", "a/b/new.json"):
+        check_writable(tmp_path / good, option="--out")
+    for good in ("folder", "new", "a/b"):
+        check_writable(tmp_path / good, option="--report", folder=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]  # nothing was made
+    for wrong, folder in (("folder", False), ("file/x.json", False), ("file/a/b/x", False), ("file", True)):
+        with pytest.raises(ValueError, match=r'--out ".*" cannot be written \(.*directory\); give another place'):
+            check_writable(tmp_path / wrong, option="--out", folder=folder)
+
+    def refuse(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("dnnlib.files.tempfile.TemporaryFile", refuse)
+    with pytest.raises(ValueError, match=r"cannot be written \(Permission denied\)"):
+        check_writable(tmp_path / "new.json", option="--out")
+
+
 class _Server(http.server.SimpleHTTPRequestHandler):
     """Serves a folder; answers Range requests, which the standard handler does not."""
 
     def do_GET(self):
         content = open(self.translate_path(self.path), "rb").read()
-        start = int(self.headers.get("Range", "bytes=0-")[6:-1])
+        start = int(self.headers.get("Range", "bytes=0-")[6:-1]) if self.server.resumes else 0
         self.server.starts.append(start)
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(content) - start))
@@ -81,7 +101,7 @@ def served(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Server, directory=str(folder)))
-    server.starts = []
+    server.starts, server.resumes = [], True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield folder, server, f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -115,6 +135,30 @@ def test_two_downloads_of_one_address_do_not_write_into_each_other(served, tmp_p
         part.write_bytes(b"half of an")
         assert fetch(f"{url}/net.bin").read_bytes() == b"whole" and part.read_bytes() == b"half of an"
     assert sorted(path.name[33:] for path in part.parent.iterdir()) == ["net.bin", "net.bin.part"]
+
+
+@pytest.mark.parametrize("page, called", [
+    (b"<!DOCTYPE html><html><head><title>Google Drive -\n Virus scan warning</title>", "Google Drive - Virus scan war"),
+    (b"\xef\xbb\xbf\n <HTML lang=en><body>Sign in", ""), (b"<!-- p -->\n<html>", ""), (b"<?xml version='1'?><E/>", "")])
+def test_a_web_page_in_place_of_a_file_is_refused_and_not_kept(served, tmp_path, page, called):
+    """The good half of a stopped download stays; a page that another program left in the cache is fetched anew."""
+    folder, server, url = served
+    downloads = tmp_path / "cache" / "downloads"
+    (folder / "net.bin").write_bytes(page)
+    with pytest.raises(ValueError, match=rf'net.bin" gave a web page.*{called}.* instead of the file.*give its path'):
+        fetch(f"{url}/net.bin", sha256="0" * 64)
+    assert list(downloads.iterdir()) == []
+    kept = downloads / (hashlib.md5(f"{url}/net.bin".encode(), usedforsecurity=False).hexdigest() + "_net.bin")
+    kept.write_bytes(page)
+    part = kept.with_name(kept.name + ".part")
+    part.write_bytes(b"half")
+    server.resumes = False
+    with pytest.raises(ValueError, match="gave a web page"):
+        fetch(f"{url}/net.bin")
+    assert part.read_bytes() == b"half" and not kept.exists()
+    header = b"<!\0\0\0\0\0\0{}"  # of safetensors: a number that looks like a tag
+    (folder / "net.bin").write_bytes(header)
+    assert fetch(f"{url}/net.bin").read_bytes() == header
 
 
 def test_an_address_with_spaces_and_accents_is_fetched(served):

@@ -147,6 +147,9 @@ def test_the_list_and_no_metrics():
     (["--judge=drawn", "--metrics=is50k", "--num=20", "--picture=x.png"], "--picture is the sheet of world_traits"),
     (["--metrics=fid50k_full", "--picture=x.png"], "--picture is the sheet of world_traits"),  # before the weights
     (["--fakes=nowhere", "--class=2"], "--class is for a network"),
+    ([f"--report={__file__}"], "cannot be written (Not a directory)"),  # known before the costly part
+    ([f"--picture={__file__}/x.png"], "cannot be written (Not a directory)"),
+    (["--metrics=is50k,fairness", "--judge=drawn", "--num=9", "--update-card=no.md"], 'no model card at "no.md"'),
     (["--judge=drawn", "--metrics=fid50k_full", "--data=nowhere"], "no pictures at"),
     (["--judge=drawn", "--metrics=fid50k_full", "--fakes=nowhere"], "one of them, please")])
 def test_bad_options_end_in_one_line(world, tiny_voice_model, options, message):
@@ -154,3 +157,4 @@ def test_bad_options_end_in_one_line(world, tiny_voice_model, options, message):
         f"--network={tiny_voice_model}", f"--data={world / 'world.zip'}", f"--judge={world / 'judge.safetensors'}",
         *options])
     assert result.exit_code == 2 and message in result.output and "Traceback" not in result.output
+    assert lines_of(result.output) == []

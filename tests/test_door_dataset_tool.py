@@ -151,6 +151,18 @@ def test_build_check_stats_and_report(corpus, tmp_path):
     assert result.exit_code == 1 and "1 faults" in result.output
 
 
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_built(data, corpus, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "data.html").mkdir()
+    for report in (("--report", tmp_path / "file" / "x.html"), ("--report",)):
+        for words in (build_words(corpus, "--dest", tmp_path / "data.zip"),
+                      ["merge", tmp_path / "nowhere", "--dest", tmp_path / "data.zip"],
+                      *([["stats", "--data", data]] if len(report) > 1 else [])):
+            result = run(*words, *report)
+            assert result.exit_code == 2 and "cannot be written" in result.output, result.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.html", "file"]
+
+
 def test_shards_and_merge_at_the_door(corpus, tmp_path):
     dest = tmp_path / "data.zip"
     words = build_words(corpus, "--split", "hash:100/0/0", "--dest", dest)

@@ -93,3 +93,11 @@ def test_networks_that_cannot_do_what_is_wished(run, voice, tmp_path, tiny_condi
     assert "no voice path" in run("--wav", wav, network=tiny_conditional_model, exit_code=2).stderr
     assert "--class with a number" in run("--seeds=1,2", network=tiny_conditional_model, exit_code=2).stderr
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+@pytest.mark.parametrize("name", ["a.wav/film", "a.wav/film.mp4"])
+def test_a_film_that_cannot_be_written_is_refused_before_a_voice_is_heard(run, voice, tmp_path, monkeypatch, name):
+    wav = voice("a.wav", 1.0)
+    monkeypatch.setattr("voice2style.listening.listen", lambda *_, **__: pytest.fail("heard"))
+    told = run("--wav", wav, "--output", tmp_path / name, exit_code=2).stderr
+    assert "--output" in told and "cannot be written (Not a directory); give another place" in told

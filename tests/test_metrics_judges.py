@@ -7,6 +7,7 @@ import socket
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from metric_stand_ins import inception_file, picture_folder, vgg_file, vgg_script_file
 
 from metrics.fid import fid
@@ -17,6 +18,7 @@ from metrics.judges.weights import WEIGHTS, Access
 from metrics.moments import Moments
 from metrics.samples import open_pictures
 from torch_utils.images import to_float
+from training import judge_loop
 from training.judge_loop import JudgeSettings, blurred, draw_faces
 
 
@@ -305,3 +307,10 @@ def test_the_drawn_judge_survives_its_file_and_refuses_others(judge, tmp_path):
     save_checkpoint(tmp_path / "other.safetensors", {"a": torch.ones(1)}, {"format": "x"})
     with pytest.raises(ValueError, match="not a drawn judge"):
         drawn.load_drawn(tmp_path / "other.safetensors")
+
+
+def test_a_judge_that_could_not_be_written_is_not_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(judge_loop, "train_judge", lambda *_, **__: pytest.fail("trained"))
+    (tmp_path / "file").touch()
+    result = CliRunner().invoke(judge_loop.main, [f"--dest={tmp_path / 'file' / 'judge.safetensors'}"])
+    assert result.exit_code == 2 and "cannot be written (Not a directory); give another place" in result.output

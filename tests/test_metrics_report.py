@@ -30,6 +30,9 @@ def test_curves_need_two_snapshots():
     mixed = [{"results": {"fid": 1.0}, "snapshot_pkl": f"network-snapshot-{kimg}.safetensors"}
              for kimg in ("000012.345", "000008", "000012")]
     assert curves(mixed)["fid"][0] == [8, 12, 12.345]
+    judged = [{**line, "metric": "fid", "protocol": {"judge_sha256": judge}} for line, judge in zip(lines, "aba")]
+    assert curves(judged) == {}  # one snapshot of the judge of the newest line
+    assert curves([*judged, {**judged[1], "protocol": judged[0]["protocol"]}]) == {"fid": ([0, 200], [90.0, 19.0])}
     assert curves(lines[:1]) == {} and curves([{"results": {"a": 1.0}}, {}]) == {}
 
 

@@ -100,7 +100,7 @@ def make_dataset(folder, model, num=2):
     return folder
 
 
-def test_faces_of_a_dataset_are_projected_and_a_stopped_run_goes_on(tmp_path, tiny_voice_model):
+def test_faces_of_a_dataset_are_projected_and_a_stopped_run_goes_on(tmp_path, tiny_voice_model, monkeypatch):
     model = build_tiny_model().requires_grad_(False)
     dataset = Dataset(make_dataset(tmp_path / "data", model))
     wishes = {"distance": PixelDistance(), "settings": ProjectionSettings(num_steps=20, space="w+")}
@@ -120,6 +120,10 @@ def test_faces_of_a_dataset_are_projected_and_a_stopped_run_goes_on(tmp_path, ti
     result = CliRunner().invoke(main, ["--data", str(tmp_path / "data"), "--network", str(tiny_voice_model), "--dest",
                                        str(tmp_path / "cli.safetensors"), "--num_steps", "2", "--device", "cpu"])
     assert result.exit_code == 0 and "codes of 2 faces, 2 steps each in W+" in result.output
+    monkeypatch.setattr("training.project_faces.project_dataset", lambda *_, **__: pytest.fail("projected"))
+    result = CliRunner().invoke(main, ["--data", str(tmp_path / "data"), "--network", str(tiny_voice_model), "--dest",
+                                       str(tmp_path / "cli.safetensors" / "x"), "--device", "cpu"])
+    assert result.exit_code == 2 and "cannot be written (Not a directory)" in result.output
     result = CliRunner().invoke(main, ["--data", str(tmp_path / "none"), "--network", str(tiny_voice_model), "--dest",
                                        str(tmp_path / "x.safetensors")])
     assert result.exit_code == 2 and "no dataset at" in result.output and "Traceback" not in result.output

@@ -1,6 +1,7 @@
 """The parts of the engine by themselves: where samples come from, how phases run, what warns, what one sees."""
 
 import dataclasses
+import io
 import itertools
 import json
 import math
@@ -16,7 +17,7 @@ from test_training_runs import QUICK, TINY, faces16, pairs16, run_gan  # noqa: F
 from torch_utils.running_stats import RunningStats, single
 from training import snapshot_names
 from training.curves import draw_curves, read_metrics
-from training.dataset import Dataset
+from training.dataset import Damaged, Dataset
 from training.early_warnings import EarlyWarnings
 from training.feed import Feed
 from training.gan_loop import build_networks
@@ -25,6 +26,7 @@ from training.loop import iterations_of
 from training.losses.path_length import path_length_loss, path_lengths
 from training.phase_runner import PhaseRunner
 from training.phases import Batch, Draw, Phase
+from training.run_folder import append_whole
 from training.settings import RunSettings, VoiceSettings
 from training.sheets import sheet_size
 from training.sources import Faces, Store, Voices, crop, label_table
@@ -148,7 +150,7 @@ def test_the_sheet_of_pairs_leaves_damaged_faces_out(tmp_path, pairs16):  # noqa
 def test_a_replacement_is_never_damaged_itself():
     def read(k):
         if k % 2:
-            raise ValueError(f"item {k} is damaged.")
+            raise Damaged(f"item {k} is damaged.")
         return k
 
     store = Store(20, read, seed=1, skip_corrupt=10)
@@ -158,6 +160,49 @@ def test_a_replacement_is_never_damaged_itself():
     assert {k: Store(20, read, seed=1, skip_corrupt=10).get(k) for k in reversed(range(20))} == found
     with pytest.raises(ValueError, match="item 1 is damaged"):
         Store(2, lambda k: read(1), seed=1, skip_corrupt=0).get(1)
+
+
+@pytest.mark.parametrize("how", [{"cache_gb": 1}, {"cache_gb": 0, "workers": 2}, {"cache_gb": 0, "workers": 0}])
+@pytest.mark.parametrize("place", ["torch_utils.images.eight_bits", "training.sources.np.ascontiguousarray"])
+def test_an_error_that_is_no_files_fault_is_not_recorded_as_damage(monkeypatch, faces16, place, how):  # noqa: F811
+    source, lines = Faces(Dataset(faces16), resolution=16, seed=0), []
+
+    def broken(*_):
+        raise ValueError("operands could not be broadcast together")
+
+    monkeypatch.setattr(place, broken)
+    with pytest.raises(ValueError, match="^operands could not be broadcast together$"):
+        list(feed_of(source, say=lines.append, skip_corrupt=1000, **how))
+    assert not [line for line in lines if "damaged" in line] and source.stores["faces"].bad == {}
+
+
+def test_every_way_for_an_item_to_be_damaged(tmp_path, faces16, pairs16):  # noqa: F811
+    """Missing, cut, of another content, of another kind, of another size or rate; a file of the system that fails."""
+    faces, voices = Dataset(faces16), Dataset(pairs16)
+    row, clip = dict(faces.faces("train")[0]), dict(voices.voices("train")[0])
+    bad = {name: value for name, value in row.items() if name != "sha256"}
+    picture = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(picture, "PNG")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "card.json").write_text(json.dumps({"format": "voice2style-dataset/1"}))
+    (folder / "manifest.jsonl").write_text("")
+    (folder / "cut.png").write_bytes(picture.getvalue()[:45])
+    (folder / "cut.npy").write_bytes(b"\x93NUMPY")
+    loose = Dataset(folder)
+    for read, told in ((lambda: faces.read_face({**row, "sha256": "0" * 64}), "its sha256 is not"),
+                       (lambda: faces.read_face({**bad, "path": "nowhere.png"}), "is not whole: it has no nowhere"),
+                       (lambda: faces.read_face({**bad, "path": "card.json"}), "is not a picture"),
+                       (lambda: loose.read_face({"path": "cut.png"}), "is not a picture"),
+                       (lambda: loose.read_features({"path": "cut.npy", "features": "logmel64"}), "not an array"),
+                       (lambda: voices.read_voice({"path": "card.json"}), "is not sound"),
+                       (lambda: voices.read_voice({**clip, "sample_rate_hz": 7}), "its manifest row says 7"),
+                       (lambda: Faces._read(types.SimpleNamespace(dataset=faces, rows=[row], resolution=8), 0),
+                        "is 16x16 with 3 channels")):
+        with pytest.raises(Damaged, match=told):
+            read()
+    store = Store(3, lambda k: open(tmp_path / "gone"), seed=0, skip_corrupt=2)
+    assert store.load(0) is None and "No such file" in store.bad[0]
 
 
 def labelled(path, source, label):
@@ -389,6 +434,36 @@ def test_curves_show_losses_and_metrics_and_the_best_snapshot_stays(tmp_path):
     assert draw_curves(tmp_path) is None
     assert [is_higher_better(name) for name in ("fid50k_full", "kid50k_full", "pr50k3_full_recall", "ppl2_wend")] == [
         False, False, True, False]
+
+
+def test_snapshots_are_compared_by_lines_of_the_judge_that_the_run_uses(tmp_path):
+    """Lines by another judge or of another n stand beside them, in a folder where calc_metrics.py wrote, too."""
+    drawn = {"judge": "drawn", "judge_sha256": "a" * 64, "n": 50000}
+    other, less = {**drawn, "judge": "inception", "judge_sha256": "b" * 64}, {**drawn, "n": 100}
+    for kimg, value, protocol in ((0, 9.0, drawn), (1, 1.0, other), (2, 8.0, {**drawn, "judge": "moved.pt"}),
+                                  (3, 0.5, less), (0, 2.0, other)):
+        (tmp_path / f"network-snapshot-{kimg:06d}.safetensors").write_bytes(b"%d" % kimg)
+        line = {"results": {"fid50k": value}, "snapshot_pkl": f"network-snapshot-{kimg:06d}.safetensors",
+                "protocol": protocol}
+        append_whole(tmp_path / "metric-fid50k.jsonl", json.dumps(line).encode() + b"\n")
+    assert read_metrics(tmp_path) == {"fid50k": [(0, 2.0), (1, 1.0)]}  # that compare with the newest one
+    full = {"results": {"fid50k_full": 0.1}, "snapshot_pkl": "network-snapshot-000003.safetensors", "protocol": drawn}
+    append_whole(tmp_path / "metric-fid50k_full.jsonl", json.dumps(full).encode() + b"\n")
+    said = []
+
+    class Folder:
+        path = tmp_path
+        say = staticmethod(print)
+        warn_once = staticmethod(lambda key, text: said.append(text))
+
+    viewing = Viewing(Folder, RunSettings(metrics=("fid50k",), keep_snapshots=1, curves=False))
+    viewing.measured({"fid50k": {"results": {"fid50k": 8.0}, "protocol": drawn}},
+                     tmp_path / "network-snapshot-000002.safetensors")
+    assert (tmp_path / "network-best.safetensors").read_bytes() == b"2"
+    assert said == ["2 snapshots have fid50k by another judge, n or mode only; network-best.safetensors is the best of "
+                    "the 2 others."]
+    viewing.curves()
+    assert sorted(path.read_bytes() for path in tmp_path.glob("network-snapshot-*")) == [b"2", b"3"]
 
 
 @pytest.mark.parametrize(("every", "last", "names"), [

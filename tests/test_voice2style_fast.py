@@ -7,6 +7,7 @@ import torch
 
 from torch_utils.devices import set_tf32
 from torch_utils.ops import build as build_ops
+from voice2style.discriminator import Discriminator, DiscriminatorSettings
 from voice2style.generators import fast_stylegan2
 from voice2style.generators.fast_stylegan2 import FastSynthesis
 from voice2style.generators.graphed import GraphedSynthesis
@@ -62,6 +63,32 @@ def test_the_last_block_line_by_line(monkeypatch, changes, precision):
     monkeypatch.setattr(build_ops, "built", lambda name: None)
     plan = FastSynthesis(network.synthesis, precision=precision)
     assert not any(layer.tiled for block in plan.blocks for layer in block.layers)
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize("changes", [{}, {"architecture": "resnet", "use_noise": False}, {"architecture": "orig"},
+                                     {"conv_clamp": 0.7, "activation": "tanh"}])
+def test_no_codes_are_no_pictures(monkeypatch, changes, kernels):
+    """An empty batch, as torch's own modules take it: from the plan and from the network, which has gradients of 0."""
+    monkeypatch.setattr(fast_stylegan2, "_WORTH_A_BUILD", 0 if kernels else 1e18)
+    monkeypatch.setattr(fast_stylegan2, "_IN_LINES", 64 * 64 * 16)
+    if kernels and build_ops.library("simd") is None:
+        pytest.skip(f"no vector kernels here: {build_ops.state('simd')}")
+    if not kernels:
+        monkeypatch.setattr(build_ops, "built", lambda name: None)
+    network = build(img_resolution=64, channels=(16, 32, 16, 48, 16), z_dim=16, w_dim=16, **changes)
+    synthesis = network.requires_grad_(True).synthesis
+    ws = network.mapping(torch.zeros(0, 16))
+    plans = [FastSynthesis(synthesis, precision=precision) for precision in ("fp32", "bf16", "fp16")]
+    for draw in (synthesis, *plans):
+        for mode, generator in (("const", None), ("none", None), ("random", None), ("random", torch.Generator()),
+                                ("random", [])):
+            pictures = draw(ws, noise_mode=mode, generator=generator)
+            assert pictures.shape == (0, 3, 64, 64) and pictures.dtype == torch.float32
+    synthesis(ws, noise_mode="const").sum().backward()
+    assert synthesis.b64.conv1.weight.grad.abs().max() == 0
+    discriminator = Discriminator(DiscriminatorSettings(img_resolution=64, channels=(16, 32, 16, 48, 16)))
+    assert discriminator(torch.zeros(0, 3, 64, 64)).shape == (0, 1)
 
 
 class FakeGraph:

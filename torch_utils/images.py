@@ -6,6 +6,7 @@ from dnnlib.files import atomic_path
 
 XMP_KEYWORD = "XML:com.adobe.xmp"  # the iTXt keyword under which PNG readers look for an XMP packet
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+PNG_CHANNELS = tuple(_MODES)
 
 
 def to_uint8(images):  # float [...] in [-1, 1] -> uint8 [...]

@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from dnnlib.files import atomic_path
+from metrics.result import yardstick
 from training.snapshot_names import kimg_of
 
 _PANELS = (
@@ -37,26 +38,40 @@ def read_stats(path):
     return lines
 
 
-def read_metrics(folder):
-    """Returns {result name: [(kimg, value), …]} of the metric-*.jsonl files; the last line of a snapshot counts."""
+def read_metrics(folder, like=None, *, metric="*", others=False):
+    """Returns {result name: [(kimg, value), …]} of the metric-*.jsonl files; the last line of a snapshot counts.
+
+    Only of lines that compare, by judge, n and mode, with the one of their metric in `like` {metric: line}, or without
+    it with the newest one. `others`: of those that do not.
+    """
     found = {}
-    for path in sorted(pathlib.Path(folder).glob("metric-*.jsonl")):
-        for text in path.read_text(encoding="utf-8").splitlines():
-            try:
-                line = json.loads(text)
-            except ValueError:
-                continue
-            kimg = kimg_of(line.get("snapshot_pkl") or "")
+    for path in sorted(pathlib.Path(folder).glob(f"metric-{metric}.jsonl")):
+        lines = _snapshot_lines(path)
+        wanted = yardstick((like or {}).get(path.stem.removeprefix("metric-")) or (lines[-1][1] if lines else {}))
+        for kimg, line in lines:
             for name, value in line.get("results", {}).items():
-                if kimg is not None and isinstance(value, (int, float)):
+                if isinstance(value, (int, float)) and (yardstick(line) == wanted) is not others:
                     found.setdefault(name, {})[kimg] = value
     return {name: sorted(values.items()) for name, values in found.items()}
 
 
-def draw_curves(folder):
-    """Writes curves.png from stats.jsonl and metric-*.jsonl; returns its path, or None when there is nothing yet."""
+def _snapshot_lines(path):  # -> [(kimg, line), …]
+    found = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        kimg = kimg_of(line.get("snapshot_pkl") or "")
+        if kimg is not None:
+            found.append((kimg, line))
+    return found
+
+
+def draw_curves(folder, like=None):
+    """Writes curves.png from stats.jsonl and read_metrics(folder, like); returns its path, None without anything."""
     folder = pathlib.Path(folder)
-    lines, metrics = read_stats(folder / "stats.jsonl"), read_metrics(folder)
+    lines, metrics = read_stats(folder / "stats.jsonl"), read_metrics(folder, like)
     terms = sorted({name for line in lines for name in line if name.startswith(("Loss/term/", "Loss/voice/"))}
                    - {"Loss/voice/all"})
     panels = []

@@ -20,6 +20,10 @@ _KINDS = ("person", "face", "voice")
 _NEEDED = {"person": ("person", "split"), "face": ("path", "person", "split"), "voice": ("path", "person", "split")}
 
 
+class Damaged(ValueError):
+    """An item whose file is missing, changed, or not what its row says. Any other error is no file's fault."""
+
+
 class Dataset:
     """People, faces and voices of a dataset, as manifest rows (dicts), and the content that they name.
 
@@ -64,22 +68,21 @@ class Dataset:
         return self._of("voice", split)
 
     def read_face(self, row):  # -> uint8 [H, W, 3]
-        """The picture of a row of `faces()`."""
+        """The picture of a row of `faces()`; Damaged if it cannot be read."""
         from PIL import Image, UnidentifiedImageError
 
         from torch_utils.images import eight_bits
 
         content = self.read_bytes(row)
         try:
-            with Image.open(io.BytesIO(content)) as picture:
-                return np.asarray(eight_bits(picture).convert("RGB"))
+            picture = Image.open(io.BytesIO(content))
+            picture.load()
         except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-            raise ValueError(
-                f"{self._name(row['path'])} is not a picture that can be read, or it is damaged."
-            ) from error
+            raise Damaged(f"{self._name(row['path'])} is not a picture that can be read, or it is damaged.") from error
+        return np.asarray(eight_bits(picture).convert("RGB"))
 
     def read_voice(self, row):  # -> float32 [S] in [-1, 1], at the row's sample_rate_hz
-        """The wave of a row of `voices()`, mono."""
+        """The wave of a row of `voices()`, mono; Damaged if it cannot be read."""
         import soundfile
 
         if "features" in row:
@@ -89,31 +92,30 @@ class Dataset:
         try:
             samples, rate_hz = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            raise ValueError(f"{self._name(row['path'])} is not sound that can be read, or it is damaged.") from error
+            raise Damaged(f"{self._name(row['path'])} is not sound that can be read, or it is damaged.") from error
         if rate_hz != row.get("sample_rate_hz", rate_hz):
-            raise ValueError(
-                f"{self._name(row['path'])} has {rate_hz} Hz, its manifest row says {row['sample_rate_hz']}."
-            )
+            raise Damaged(f"{self._name(row['path'])} has {rate_hz} Hz, its manifest row says {row['sample_rate_hz']}.")
         return np.ascontiguousarray(samples.mean(1) if samples.shape[1] > 1 else samples[:, 0])
 
     def read_features(self, row):  # -> float32 [T, C]
         """The features of a row of `voices()` that has `features`: the corpus came as such, without waves."""
         if "features" not in row:
             raise ValueError(f"{self._name(row['path'])} holds a wave; read_voice() reads it.")
+        content = self.read_bytes(row)
         try:
-            return np.load(io.BytesIO(self.read_bytes(row)), allow_pickle=False)
+            return np.load(io.BytesIO(content), allow_pickle=False)
         except (ValueError, EOFError, OSError) as error:
-            raise ValueError(f"{self._name(row['path'])} is not an array that can be read.") from error
+            raise Damaged(f"{self._name(row['path'])} is not an array that can be read.") from error
 
     def read_bytes(self, row):  # -> bytes
-        """The file of a row as it is. ValueError if its sha256 is not the row's."""
+        """The file of a row as it is. Damaged if its sha256 is not the row's, or there is no such file."""
         if self._places and self._index is not None and isinstance(row, _Row):
             record = self._index[row.number]
             content = self._read_at(int(record["place"]), int(record["size"]))
         else:
             content = self._read(row["path"])
         if "sha256" in row and hashlib.sha256(content).hexdigest() != row["sha256"]:
-            raise ValueError(f"{self._name(row['path'])} is damaged: its sha256 is not that of the manifest.")
+            raise Damaged(f"{self._name(row['path'])} is damaged: its sha256 is not that of the manifest.")
         return content
 
     def read_file(self, name):  # -> bytes
@@ -229,9 +231,9 @@ class Dataset:
             return self._open_zip().read(name) if self._is_zip else (self.path / name).read_bytes()
         except (KeyError, FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             what = "is no dataset" if name in ("card.json", "manifest.jsonl") else "is not whole"
-            raise ValueError(f'"{self.path}" {what}: it has no {name}.') from error
+            raise Damaged(f'"{self.path}" {what}: it has no {name}.') from error
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise ValueError(f"{self._name(name)} is damaged ({error}).") from error
+            raise Damaged(f"{self._name(name)} is damaged ({error}).") from error
 
     def _read_at(self, place, size):  # -> bytes of the zip
         file = self._own_file()

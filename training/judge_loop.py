@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from dnnlib.command_line import Door
+from dnnlib.files import check_writable
 from dnnlib.settings import to_dict
 from metrics.judges.drawn import DrawnJudge, DrawnSettings, save_drawn
 from torch_utils.images import to_float, to_uint8
@@ -188,6 +189,7 @@ def held_out(judge, settings, people):
 @click.option("--seed", type=int, default=0, show_default=True)
 def main(outdir, dest, steps, people, seed):
     """Train the drawn judge on one CPU core in some ten minutes."""
+    check_writable(dest, option="--dest")
     command = f"python -m training.judge_loop --steps {steps} --people {people} --seed {seed}"
     train_judge(JudgeSettings(steps=steps, people=people, seed=seed), outdir=outdir, dest=pathlib.Path(dest),
                 command=command)

@@ -159,9 +159,13 @@ def _check(settings, network, fakes):
 
 def _check_needs(name, row, bench):
     """Raises ValueError, before anything is computed, when a metric lacks what it needs."""
+    from voice2style.pipeline import check_channels
+
     needs, model = set(row.needs), bench.model
     if model is None and needs & {"network", "mapping", "voice"}:
         raise ValueError(f"{name} needs a network; give --network.")
+    if model is not None and needs & {"fakes", "distance", "voice"}:
+        check_channels(model, (1, 3), name=bench.network_name or "the network")
     if "fakes" in needs and model is None and bench.fakes_path is None:
         raise ValueError(f"{name} needs pictures to judge: give --network, or --fakes with a folder or zip.")
     by_voice = "voice" in needs or (bench.settings.faces_from == "voice" and "fakes" in needs and model is not None)

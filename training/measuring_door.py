@@ -5,11 +5,13 @@ import os
 import pathlib
 
 from dnnlib.console import say, warn
+from dnnlib.files import check_writable
 from torch_utils import distributed
 from torch_utils.devices import pick_device
 from training.configure import check_gpus
 from training.launch import launch
 from training.measuring import measured
+from training.model_card import read_card_text
 from training.run_folder import append_whole
 
 
@@ -25,8 +27,18 @@ def run(names, settings, *, device, gpus, **given):
         check_gpus(gpus or 1, device)
     if (there or gpus or 1) > 1:
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # ranks on one processor would fight for its cores
+    _check_places(settings.options.get("update_card"), report=given["report"], picture=given["picture"])
     launch({"names": names, "settings": settings, "device": device, **given}, gpus=there or gpus or 1,
            function=carry_out)
+
+
+def _check_places(card, *, report, picture):
+    """Raises ValueError for files that could not be written once everything is measured."""
+    if card:
+        read_card_text(card)
+    for place, option in ((card, "--update-card"), (report, "--report"), (picture, "--picture")):
+        if place:
+            check_writable(place, option=option, folder=option == "--report")
 
 
 def carry_out(request):

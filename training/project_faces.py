@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from dnnlib.command_line import Door
 from dnnlib.console import say
-from dnnlib.files import sha256_file
+from dnnlib.files import check_writable, sha256_file
 from training.codes import load_codes, save_codes
 from training.dataset import SPLITS, Dataset
 from training.losses.perceptual import load_perceptual
@@ -72,6 +72,7 @@ def project_dataset(model, dataset, dest, *, distance, settings, split="train", 
 @click.option("--device", default="auto", show_default=True)
 def main(data, network, dest, split, perceptual, num_steps, space, most, seed, device):
     """Project the faces of a dataset into W+, so that a voice can be taught their codes."""
+    check_writable(dest, option="--dest")
     model = load(network, device=device)
     settings = ProjectionSettings(num_steps=num_steps, space=space, seed=seed)
     info = {"network_sha256": sha256_file(network_file(network)), "num_steps": num_steps, "space": space, "seed": seed,

@@ -6,6 +6,7 @@ from tqdm import tqdm
 
 from torch_utils.distributed import is_first
 from torch_utils.random_streams import numpy_stream
+from training.dataset import Damaged
 from training.reals import EndlessOrder, check_size
 
 _PCM = 32767
@@ -49,7 +50,7 @@ class Store:
             return self.items[k]
         try:
             content = self.read(k)
-        except (ValueError, OSError) as error:
+        except (Damaged, OSError) as error:
             self.bad[k] = " ".join(str(error).split())
             return None
         if self.items is not None:
@@ -117,7 +118,7 @@ class Faces:
         pixels = self.dataset.read_face(self.rows[k])
         if pixels.shape != (self.resolution, self.resolution, 3):
             height, width, channels = pixels.shape
-            raise ValueError(f'"{self.rows[k]["path"]}" is {width}x{height} with {channels} channels, this run needs '
+            raise Damaged(f'"{self.rows[k]["path"]}" is {width}x{height} with {channels} channels, this run needs '
                              f"{self.resolution}x{self.resolution} with 3.")
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
@@ -247,12 +248,12 @@ def crop(clip, size, place, *, scale=1 / _PCM):  # [S'] -> float32 [size]
 
 
 def speech_of(dataset, row):  # -> int16 [S]
-    """Returns the speech of a clip without its pauses; ValueError when the clip is empty or damaged."""
+    """Returns the speech of a clip without its pauses; Damaged when the clip is empty or damaged."""
     from voice2style.audio.voice_activity import speech_spans
 
     samples = dataset.read_voice(row)
     if not len(samples):
-        raise ValueError(f'"{row["path"]}" in "{dataset.path}" has no samples.')
+        raise Damaged(f'"{row["path"]}" in "{dataset.path}" has no samples.')
     rate = row.get("sample_rate_hz", 16000)
     parts = [samples[round(start_s * rate):round(end_s * rate)] for start_s, end_s in speech_spans(samples, rate)]
     return np.round((np.concatenate(parts) if parts else samples) * _PCM).astype(np.int16)
@@ -262,7 +263,7 @@ def _first_readable(dataset, rows, most):
     for row in rows[:most + 1]:
         try:
             dataset.read_face(row)
-        except ValueError:
+        except (Damaged, OSError):
             continue
         return row
     raise ValueError(f'the first {min(len(rows), most + 1)} faces of "{dataset.path}" are damaged.')

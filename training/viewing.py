@@ -18,6 +18,7 @@ class Viewing:
     def __init__(self, folder, run):
         self.folder, self.run = folder, run
         self._board = self._wandb = None
+        self._measured = {}  # metric -> its newest line by this run, the yardstick of all
         if run.tensorboard:
             self._board = _board(folder)
         if run.wandb:
@@ -34,6 +35,7 @@ class Viewing:
 
     def measured(self, lines, path):
         """Prints and passes on metrics of a snapshot, keeps the best snapshot and removes old ones."""
+        self._measured |= lines
         for line in lines.values():
             self.folder.say(json.dumps(line))
             if self._board is not None:
@@ -54,7 +56,7 @@ class Viewing:
     def curves(self):
         """Draws curves.png and removes snapshots that are neither among the newest nor the best."""
         if self.run.curves:
-            draw_curves(self.folder.path)
+            draw_curves(self.folder.path, self._measured)
         if self.run.keep_snapshots:
             best = self._best()
             snapshots = self._snapshots()
@@ -70,15 +72,21 @@ class Viewing:
             self._wandb.finish()
 
     def _best(self):
-        """Returns the best snapshot by the first metric of the run, or None."""
-        metrics = read_metrics(self.folder.path)
-        name = next((key for wanted in self.run.metrics for key in metrics if key.startswith(wanted)), None)
-        if name is None:
-            return None
-        pick = max if is_higher_better(name) else min
+        """Returns the best snapshot by the first metric of the run, or None; lines by other judges do not count."""
         snapshots = self._snapshots()
-        kept = [(kimg, value) for kimg, value in metrics[name] if kimg in snapshots]
-        return snapshots[pick(kept, key=lambda pair: pair[1])[0]] if kept else None
+        for metric in self.run.metrics:
+            found, others = (read_metrics(self.folder.path, self._measured, metric=metric, others=others)
+                             for others in (False, True))
+            name = next((key for key in found if key.startswith(metric)), None)
+            if name is None:
+                continue
+            kept = {kimg: value for kimg, value in found[name] if kimg in snapshots}
+            if left_out := {kimg for kimg, _ in others.get(name, ()) if kimg in snapshots} - kept.keys():
+                self.folder.warn_once("yardstick", f"{len(left_out)} snapshots have {name} by another judge, n or mode "
+                                      f"only; network-best.safetensors is the best of the {len(kept)} others.")
+            pick = max if is_higher_better(name) else min
+            return snapshots[pick(kept, key=kept.get)] if kept else None
+        return None
 
     def _snapshots(self):
         """Returns {kimg: path} of the snapshots that are there."""

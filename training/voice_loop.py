@@ -12,7 +12,7 @@ from torch_utils import distributed
 from torch_utils.checkpoint import load_checkpoint, load_strictly, part_of
 from torch_utils.images import grid, to_float, to_hwc, to_uint8, write_png
 from torch_utils.random_streams import stream
-from training.dataset import Dataset
+from training.dataset import Damaged, Dataset
 from training.loop import Loop, Task
 from training.losses.equipment import equip, judges_of
 from training.losses.terms import WeighedTerms, check_weights, needs_of
@@ -27,7 +27,7 @@ from voice2style.audio import AudioSettings, FrontEnd
 from voice2style.card import Card, Part
 from voice2style.discriminator import Discriminator, DiscriminatorSettings
 from voice2style.encoders import ENCODERS
-from voice2style.pipeline import VoiceToFace, load, network_file
+from voice2style.pipeline import VoiceToFace, check_channels, load, network_file
 
 _PAIRS = 32  # on the sheet of real faces beside faces from voices
 
@@ -41,6 +41,7 @@ def frozen_networks(network):
 
     path = network_file(network)
     model = load(path, device="cpu")  # our own files of any kind of generator, and strangers'
+    check_channels(model, (3,), name=network)
     discriminator = None
     if model.card.generator.kind == "stylegan2":
         discriminator = load_networks(path).D
@@ -48,8 +49,6 @@ def frozen_networks(network):
         tensors, _ = load_checkpoint(path)
         discriminator = Discriminator(from_dict(DiscriminatorSettings, model.card.discriminator.options))
         load_strictly(discriminator, part_of(tensors, "D"), where=f'the discriminator of "{network}"')
-    if model.generator.img_channels != 3:
-        raise ValueError(f'"{network}" draws pictures with {model.generator.img_channels} channels; 3 are needed.')
     return model.generator, model.card, discriminator and discriminator.eval().requires_grad_(False)
 
 
@@ -234,7 +233,7 @@ def write_pairs(model, voices, unseen, folder, *, number):
             continue
         try:
             real = np.array(dataset.read_face(first_face[row["person"]])) if first_face else None
-        except ValueError:
+        except (Damaged, OSError):
             continue  # a damaged picture does not end a run
         shown.add(row["person"])
         drawn = model.synthesis(model.codes(heard.middle(place))).clamp(-1, 1)[0].cpu()

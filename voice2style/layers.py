@@ -119,7 +119,7 @@ class MinibatchStd(nn.Module):
 
     def forward(self, x):  # [N, C, H, W] -> [N, C + num_channels, H, W]
         n, c, h, w = x.shape
-        group = n if self.group_size is None else min(self.group_size, n)
+        group = max(1, n if self.group_size is None else min(self.group_size, n))
         if n % group:
             raise ValueError(f"batch of {n}; allowed: a multiple of the group size {group} of the batch statistics")
         # Samples m, m + n/group, m + 2n/group, .. form a group.

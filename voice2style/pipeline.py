@@ -203,6 +203,15 @@ def network_file(network=None):
     return DEMO_MODEL
 
 
+def check_channels(model, allowed, *, name):
+    """Raises ValueError, which names the network, when its pictures have another number of channels than allowed."""
+    if (channels := model.generator.img_channels) not in allowed:
+        *most, last = map(str, allowed)
+        numbers = f"{', '.join(most)} or {last}" if most else last
+        raise ValueError(f'"{name}" draws pictures of {channels} channels; allowed here: {numbers}. Give another '
+                         "network, or draw with it from Python.")
+
+
 def _looks_like_safetensors(path):
     with open(path, "rb") as file:
         start = file.read(9)

@@ -50,7 +50,7 @@ def project_file(wishes):
     prepare_folder(wishes.outdir)
     distance, kind = choose_distance(wishes)
     film = film_path(wishes.outdir / "proj.mp4") if wishes.save_video else None
-    signed = open_network(wishes.network, device=wishes.device, force_fp32=wishes.force_fp32)
+    signed = open_network(wishes.network, device=wishes.device, force_fp32=wishes.force_fp32, channels=(1, 3))
     model = signed.model
     label = checked_label(model, wishes.label)
     studio = _Studio(signed, wishes, label, kind, target_sha256)

@@ -7,6 +7,7 @@ import tempfile
 from dnnlib.console import say, warn
 from dnnlib.files import sha256_file
 from dnnlib.interrupts import ctrl_c_ends_at_once
+from torch_utils.images import PNG_CHANNELS
 
 VOICE_PSI, SEED_PSI = 0.7, 1.0  # the defaults of --trunc: for a voice, and (as StyleGAN2 has it) for seeds
 
@@ -99,10 +100,11 @@ class Studio:
     def open(cls, wishes):
         """Returns a studio with the network of the wishes; ValueError when they do not fit it."""
         with ctrl_c_ends_at_once():
-            from voice2style.pipeline import load, network_file
+            from voice2style.pipeline import check_channels, load, network_file
 
         path = network_file(wishes.network)
         model = load(path, device=wishes.device)
+        check_channels(model, PNG_CHANNELS, name=path)
         for note in model.card.source.get("notes", []):
             warn(f"note: {path.name}: {note}")
         studio = cls(model, path.name if wishes.network else "voice2style demo model", sha256_file(path), wishes)

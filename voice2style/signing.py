@@ -6,6 +6,7 @@ import json
 from dnnlib.console import warn
 from dnnlib.files import sha256_file
 from dnnlib.interrupts import ctrl_c_ends_at_once
+from torch_utils.images import PNG_CHANNELS
 from voice2style.provenance import Provenance, write_picture
 
 
@@ -28,13 +29,17 @@ class SignedModel:
         return f"{sentence}. {json.dumps(about, sort_keys=True)}"
 
 
-def open_network(network=None, *, device="auto", force_fp32=False):
-    """Returns the network of a path or address (None: the demo model), ready to sign and to draw as generate does."""
+def open_network(network=None, *, device="auto", force_fp32=False, channels=PNG_CHANNELS):
+    """Returns the network of a path or address (None: the demo model), ready to sign and to draw as generate does.
+
+    ValueError, too, when its pictures have another number of channels than those allowed.
+    """
     with ctrl_c_ends_at_once():
-        from voice2style.pipeline import load, network_file
+        from voice2style.pipeline import check_channels, load, network_file
 
     path = network_file(network)
     model = load(path, device=device)
+    check_channels(model, channels, name=path)
     for note in model.card.source.get("notes", []):
         warn(f"note: {path.name}: {note}")
     model.accelerate(precision="fp32" if force_fp32 else "auto")

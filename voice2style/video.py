@@ -6,7 +6,7 @@ import pathlib
 import sys
 
 from dnnlib.console import say, warn
-from dnnlib.files import sha256_file
+from dnnlib.files import check_writable, sha256_file
 
 _SENTENCES = {
     "voice": "AI-generated; faces compatible with these voices and what lies between them; not evidence of identity",
@@ -94,6 +94,7 @@ def make_video(wishes):
     from voice2style.signing import checked_label, open_network
 
     path = film_path(wishes.output)
+    check_writable(path.parent, option="--output", folder=True)
     voices, faults = find_recordings(wishes.voices)
     if faults:
         raise ValueError(faults[0])

@@ -28,7 +28,7 @@ def modulated_conv2d(x, weight, styles, noise=None, up=1, down=1, padding=0, res
     resampling = {"f": resample_filter, "up": up, "down": down, "padding": padding, "flip_weight": flip_weight}
     if weight.shape[2:] == (1, 1) and up == down == 1 and padding == 0:
         return _add(_pointwise(x, _sample_weights(weight, styles, demodulate, gain, epsilon)), noise)
-    if fused:
+    if fused and len(x):
         n, w = x.shape[0], _sample_weights(weight, styles, demodulate, gain, epsilon).to(x.dtype)
         y = conv2d_resample(x.reshape(1, -1, *x.shape[2:]), w.flatten(0, 1), groups=n, **resampling)
         return _add(y.reshape(n, -1, *y.shape[2:]), noise)
@@ -52,11 +52,10 @@ def _sample_weights(weight, styles, demodulate, gain, epsilon):  # -> [N, O, I, 
 
 def _pointwise(x, w):  # [N, I, H, W], [N, O, I, 1, 1] -> [N, O, H, W]
     """A 1x1 convolution with weights of its own for every sample is one batched matrix product."""
-    n, _, height, width = x.shape
     w = w.flatten(2)
     if is_channels_last(x):
         return thin_product(x, w)
-    return (w.to(x.dtype) @ x.flatten(2)).reshape(n, -1, height, width)
+    return (w.to(x.dtype) @ x.flatten(2)).unflatten(2, x.shape[2:])
 
 
 def tame(weight, styles):

@@ -147,7 +147,7 @@ def draw_block(x, up, same, rgb, *, keep):
     second, _held_too = _call(None, shape, x.dtype, same[0], size, 0, same[1], y)
     picture = torch.empty(len(x), rgb[0].shape[1], *size)
     third, _more = _rgb_call(None, (len(x), same[0].num_out, *size), x.dtype, *rgb, picture)
-    problem = _library().v2s_block(ctypes.byref(_BlockCall(first, second, third)), None)
+    problem = _library().v2s_block(ctypes.byref(_BlockCall(first, second, third)), None) if picture.numel() else None
     if problem == b"weights for few tiles":
         raise ValueError(f"a block cannot be drawn line by line with {problem.decode()}; allowed: sides above 32")
     check_answer("block", problem, "simd")

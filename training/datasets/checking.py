@@ -3,6 +3,7 @@
 import collections
 import hashlib
 
+from training.dataset import Damaged
 from training.datasets.writer import INDEX_NAME, SPLITS
 
 _OWN_FILES = ("card.json", "manifest.jsonl", INDEX_NAME, "rejected.csv", "dataset.json")
@@ -78,5 +79,5 @@ def _item_damage(dataset, name, row):
             stated = row.get("seconds")
             if stated is not None and abs(samples - stated * row.get("sample_rate_hz", 16000)) > 1:
                 yield f'"{row["path"]}" has {samples} samples, its row says {stated} s.'
-    except (ValueError, OSError) as error:
+    except (Damaged, OSError) as error:
         yield str(error)

@@ -7,9 +7,10 @@ import base64
 import csv
 import html
 import io
+import pathlib
 import re
 
-from dnnlib.files import atomic_path
+from dnnlib.files import atomic_path, check_writable
 from training.datasets.contact_sheet import contact_sheet
 from training.datasets.statistics import (
     HISTOGRAMS,
@@ -26,6 +27,17 @@ _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem 
 table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{border:1px solid #ccc;padding:.2rem .6rem;text-align:left}
 td.n{text-align:right;font-variant-numeric:tabular-nums}img{max-width:100%;height:auto}h2{margin-top:2rem}
 .tables{display:flex;flex-wrap:wrap;gap:2rem}code{overflow-wrap:anywhere}details{margin:1rem 0}"""
+
+
+def report_file(data, wish):  # -> Path or None
+    """Where the report of a dataset goes: None without a wish, "auto" is beside the data. ValueError if it cannot."""
+    if wish is None:
+        return None
+    beside = pathlib.Path(data)
+    beside = beside.with_suffix(".html") if beside.suffix.lower() == ".zip" else beside.with_name(beside.name + ".html")
+    path = beside if wish == "auto" else pathlib.Path(wish)
+    check_writable(path, option="--report")
+    return path
 
 
 def write_report(dataset, path):

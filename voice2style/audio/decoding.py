@@ -12,7 +12,12 @@ from voice2style.audio import ffmpeg_decoding
 
 BLOCK_FRAMES = 1 << 16
 _SUPPORTED = "wav, flac, ogg, opus, mp3, aiff, au, caf"
-_OPEN_ENDED = 0x7FFFF000  # data sizes from here on are what programs write that do not know the length yet
+_OPEN_ENDED = 0x7FFFF000  # 32-bit data sizes from here on are what programs write that do not know the length yet
+_BEFORE_SAMPLES = {b"RIFF": ("data", 0), b"RIFX": ("data", 0), b"RF64": ("data", 0), b"FORM": ("SSND", 8),
+                   b"caff": ("data", 4)}  # first bytes of a file -> its chunk of samples, and what stands there before
+_LONG = (b"RF64", b"caff")  # sizes of 64 bits
+_MOST_CHUNKS = 1000
+_OGG_TAIL = 1 << 17  # two pages of the greatest size
 
 
 class BadAudio(ValueError):
@@ -28,6 +33,7 @@ class Source:
     sample_rate_hz: int
     num_channels: int
     declared_frames: int | None  # what the header promises, None if it does not say
+    has_end: bool = True  # False where the container marks its end, and there is none
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Decoded samples [frames, channels] float32, one bounded block after the other, from the start."""
@@ -57,7 +63,7 @@ def open_source(path) -> Source:
     try:
         with soundfile.SoundFile(native_name(path)) as file:
             declared = _declared_frames(path, head, file)
-            return Source(path, "soundfile", file.samplerate, file.channels, declared)
+            return Source(path, "soundfile", file.samplerate, file.channels, declared, _has_end(path, head))
     except soundfile.LibsndfileError as error:
         cause = _known_cause(path, head, error)
         if cause is not None:
@@ -94,7 +100,7 @@ def _known_cause(path: Path, head: bytes, error) -> str | None:
     """Cause and remedy for a file of a known kind that libsndfile refuses; None if the kind is not known."""
     text = getattr(error, "error_string", str(error)).strip()
     if head[:4] in (b"RIFF", b"RIFX", b"RF64") and b"WAVE".startswith(head[8:12]):
-        chunks = _wav_chunks(path, head)
+        chunks = _chunks(path, head)
         if "fmt " in chunks and len(chunks["fmt "][1]) >= 8:
             _, channels, rate = struct.unpack("<HHI", chunks["fmt "][1][:8])
             if channels == 0 or rate == 0:
@@ -112,25 +118,60 @@ def _is_mpeg(head: bytes) -> bool:
     return len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2
 
 
-def _wav_chunks(path: Path, head: bytes) -> dict:
-    """Chunks of a WAV file: name -> (declared size, first bytes of the chunk, bytes that the file holds of it)."""
-    chunks, at, size_of_file = {}, 12, path.stat().st_size
-    order = ">" if head[:4] == b"RIFX" else "<"
-    while at + 8 <= len(head):
-        name = head[at:at + 4].decode("latin-1")
-        size = struct.unpack(order + "I", head[at + 4:at + 8])[0]
-        chunks[name] = size, head[at + 8:at + 8 + min(size, 64)], size_of_file - at - 8
-        at += 8 + size + size % 2
+def _chunks(path: Path, head: bytes) -> dict:
+    """Chunks of a RIFF, RF64, AIFF or CAF file: name -> (declared size, its first bytes, bytes that the file holds)."""
+    order = ">" if head[:4] in (b"RIFX", b"FORM", b"caff") else "<"
+    field, at = ("q", 8) if head[:4] == b"caff" else ("I", 12)
+    header = struct.Struct(f"{order}4s{field}")
+    chunks, size_of_file = {}, path.stat().st_size
+    with open(path, "rb") as file:
+        for _ in range(_MOST_CHUNKS):
+            if at + header.size > size_of_file:
+                break
+            file.seek(at)
+            name, size = header.unpack(file.read(header.size))
+            at += header.size
+            chunks.setdefault(name.decode("latin-1"), (size, file.read(min(max(size, 0), 64)), size_of_file - at))
+            if size < 0:  # of unknown length, and so the last one
+                break
+            at += size + (size % 2 if field == "I" else 0)
     return chunks
 
 
+def _data_bytes(path: Path, head: bytes) -> tuple[int, int]:
+    """Bytes of samples that a header promises, and those that the file holds; two zeros where it does not say."""
+    kind, chunks = head[:4], {}
+    if kind == b".snd":
+        start, size = struct.unpack(">II", head[4:12])
+        return size, path.stat().st_size - start
+    if kind in _BEFORE_SAMPLES:
+        chunks = _chunks(path, head)
+    name, before = _BEFORE_SAMPLES.get(kind, ("data", 0))
+    size, _, held = chunks.get(name, (0, b"", 0))
+    if kind == b"RF64" and len(body := chunks.get("ds64", (0, b"", 0))[1]) >= 16:
+        size = struct.unpack("<Q", body[8:16])[0]
+    return size - before, held - before
+
+
 def _declared_frames(path: Path, head: bytes, file) -> int | None:
-    """Frames the file promises; a WAV's own word, because libsndfile corrects that one by the file's size."""
-    if head[:4] == b"RIFF" and file.format in ("WAV", "WAVEX"):
-        size, _, held = _wav_chunks(path, head).get("data", (0, b"", 0))
-        if held < size < _OPEN_ENDED and held > 0:
-            return file.frames * size // held
+    """Frames the file promises: by its own word, because libsndfile corrects many a header by the file's size."""
+    size, held = _data_bytes(path, head)
+    if 0 < held < size and (size < _OPEN_ENDED or head[:4] in _LONG):
+        return file.frames * size // held
     return file.frames if 0 <= file.frames < 1 << 60 else None
+
+
+def _has_end(path: Path, head: bytes) -> bool:
+    """Whether an Ogg file goes to its end: a whole last page, marked as the last one (RFC 3533). True for others."""
+    if head[:4] != b"OggS":
+        return True
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - _OGG_TAIL))
+        tail = file.read()
+    page = tail[max(0, tail.rfind(b"OggS\0")):]
+    if len(page) < 27 or len(page) < 27 + page[26]:
+        return False
+    return bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(page[27:27 + page[26]])
 
 
 def _soundfile_blocks(path: Path) -> Iterator[np.ndarray]:

@@ -241,6 +241,8 @@ def _findings(source: Source, survey: _Survey, sample_rate_hz: int) -> list[str]
     elif declared and survey.num_frames < declared:
         found.append(f"shorter than its header says: {survey.num_frames / rate:.2f} of {declared / rate:.2f} s "
                      f"could be read; the file may be cut")
+    elif not source.has_end:
+        found.append(f"ends without its end mark after {survey.num_frames / rate:.2f} s; the file may be cut")
     if rate < sample_rate_hz:
         found.append(f"no energy above {rate / 2000:g} kHz (recorded at {rate} Hz); details of the voice are missing")
     if survey.peak > 1.0:

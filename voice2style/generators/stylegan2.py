@@ -224,7 +224,7 @@ class Noise:
     def __init__(self, mode, ws, shapes, generator):
         self.mode, self.batch, self.dtype, self.device = mode, len(ws), ws.dtype, ws.device
         self.drawn = None
-        if mode == "random" and generator is not None:  # sample n gets the same numbers whatever the batch
+        if mode == "random" and generator is not None and len(ws):  # sample n gets the same numbers whatever the batch
             sizes = [height * width for height, width in shapes]
             if isinstance(generator, (list, tuple)):
                 distinct = {id(g): g for g in generator}
