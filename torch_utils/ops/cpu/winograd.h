@@ -231,9 +231,11 @@ template <class F, class Number> class Work {
         const Cell* in = tiles_ + int64_t(product) * strip_ * in_row_;
         float* out = products_ + int64_t(product) * strip_ * out_row_ + channel;
         int64_t panel = int64_t(c.in_channels) * kLanes;
+        const Cell* next = weights + Panels * panel;
+        if (channel + Panels * kLanes >= channels_) next += int64_t(c.out_channels - channels_) * c.in_channels;
         auto rows = [&](auto number, int t) {
             multiply<number, Panels>(in + t * in_row_, in_row_, weights, panel, out + t * out_row_, out_row_, c.in_channels,
-                                     t == 0 ? weights + Panels * panel : nullptr);
+                                     t == 0 ? next : nullptr);
         };
         int t = 0;
         for (; count - t > kRows / 2; t += kRows) rows(Count<kRows>(), t);
