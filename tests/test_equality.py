@@ -325,7 +325,7 @@ PICTURES = [
     Path("plan of Winograd", frozen("fp32"), {F32: DRAWN}, patches={"_WINOGRAD_CHANNELS": 1, "_WINOGRAD_SIDE": 4}),
     Path("plan of vector kernels", frozen("fp32"), {F32: DRAWN}, ops="auto", patches=VECTORS),
     Path("plan of vector kernels in bfloat16", frozen("bf16"), {F32: DRAWN_B16}, ops="auto", only=BASIC,
-         patches={**VECTORS, "_BF16_CHANNELS": 0}),
+         patches=VECTORS),
     Path("plan, native ops", frozen("fp32"), {F32: DRAWN}, ops="native", patches={"_worth_tiles": lambda _: False}),
     Path("plan in bfloat16", frozen("bf16"), {F32: DRAWN_B16}, only=BASIC),
     Path("plan in float16", frozen("fp16"), {F32: DRAWN_16}, changes=HALF, only=BASIC),

@@ -23,7 +23,6 @@ _WEIGHTS_PER_ACTIVATION = 4  # modulating one weight costs about as much as scal
 _WINOGRAD_CHANNELS, _WINOGRAD_SIDE = 128, 32  # fewer channels or pixels: the direct convolution is faster
 _IN_LINES = 1 << 24  # float32 activations of a layer (bfloat16: half): from there on its block is drawn line by line
 _WORTH_A_BUILD = 5e9  # floating-point operations a picture; below, some seconds of a compiler do not come back
-_BF16_CHANNELS = 64  # fewer: a plain layer of the vector kernels is no faster in bfloat16, but less exact
 
 
 class FastSynthesis:
@@ -305,7 +304,6 @@ def _tiled(layer, dtype):
         return None, None
     weight, bf16 = layer.weight.detach(), dtype == torch.bfloat16
     if layer.up == 1:
-        bf16 = bf16 and min(weight.shape[:2]) >= _BF16_CHANNELS
         return tiled_conv.weight_for(weight, "same", side=min(layer.shape), bf16=bf16), None
     return tiled_conv.weight_for(weight.transpose(0, 1), "up", adjoint=True, side=min(layer.shape), bf16=bf16), taps
 
