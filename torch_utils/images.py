@@ -21,16 +21,20 @@ def to_float(pixels):  # uint8 [...] -> float32 [...] in [-1, 1]
     return pixels.float() / 127.5 - 1
 
 
+class UnknownRange(ValueError):
+    """A picture of floating-point pixels: nobody knows what is black and what is white."""
+
+
 def eight_bits(picture):  # PIL picture -> PIL picture
     """Returns a 16-bit grey picture taken down to 8 bits, others as they are: Pillow's own conversion makes it white.
 
-    ValueError for floating-point pixels, whose range nobody knows.
+    UnknownRange for floating-point pixels.
     """
     import numpy as np
     from PIL import Image
 
     if picture.mode == "F":
-        raise ValueError("floating-point pixels, whose range is not known")
+        raise UnknownRange("floating-point pixels, whose range is not known")
     if picture.mode != "I" and not picture.mode.startswith("I;16"):
         return picture
     values = np.asarray(picture).astype(np.int64)

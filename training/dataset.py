@@ -4,6 +4,7 @@ Zips and folders of pictures as other StyleGAN code has them are read too, as fa
 """
 
 import collections.abc
+import contextlib
 import hashlib
 import io
 import json
@@ -22,6 +23,14 @@ _NEEDED = {"person": ("person", "split"), "face": ("path", "person", "split"), "
 
 class Damaged(ValueError):
     """An item whose file is missing, changed, or not what its row says. Any other error is no file's fault."""
+
+
+@contextlib.contextmanager
+def _damage(told, *errors):
+    try:
+        yield
+    except errors as error:
+        raise Damaged(told) from error
 
 
 class Dataset:
@@ -71,15 +80,16 @@ class Dataset:
         """The picture of a row of `faces()`; Damaged if it cannot be read."""
         from PIL import Image, UnidentifiedImageError
 
-        from torch_utils.images import eight_bits
+        from torch_utils.images import UnknownRange, eight_bits
 
+        told = f"{self._name(row['path'])} is not a picture that can be read, or it is damaged."
         content = self.read_bytes(row)
-        try:
+        with _damage(told, UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError):
             picture = Image.open(io.BytesIO(content))
             picture.load()
-        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-            raise Damaged(f"{self._name(row['path'])} is not a picture that can be read, or it is damaged.") from error
-        return np.asarray(eight_bits(picture).convert("RGB"))
+        with _damage(told, UnknownRange):
+            picture = eight_bits(picture)
+        return np.asarray(picture.convert("RGB"))
 
     def read_voice(self, row):  # -> float32 [S] in [-1, 1], at the row's sample_rate_hz
         """The wave of a row of `voices()`, mono; Damaged if it cannot be read."""

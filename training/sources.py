@@ -119,7 +119,7 @@ class Faces:
         if pixels.shape != (self.resolution, self.resolution, 3):
             height, width, channels = pixels.shape
             raise Damaged(f'"{self.rows[k]["path"]}" is {width}x{height} with {channels} channels, this run needs '
-                             f"{self.resolution}x{self.resolution} with 3.")
+                          f"{self.resolution}x{self.resolution} with 3.")
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
     def __getitem__(self, position):
