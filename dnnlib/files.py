@@ -35,6 +35,10 @@ def atomic_path(dest):
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, dest)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) and not error.filename:
+            error.filename = str(dest)  # of what was written the system does not tell
+        raise
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()

@@ -1,6 +1,7 @@
 """The ground without torch: settings, files, ranges, durations, exit codes."""
 
 import dataclasses
+import errno
 import functools
 import hashlib
 import http.server
@@ -45,6 +46,13 @@ def test_settings_survive_json():
 def test_settings_errors_say_what_to_do(values, message):
     with pytest.raises(ValueError, match=message):
         from_dict(Outer, values)
+
+
+def test_a_full_disk_is_told_with_the_name_of_what_was_written(tmp_path):
+    for given, named in ((None, str(tmp_path / "x.png")), ("other", "other")):
+        with pytest.raises(OSError) as told, atomic_path(tmp_path / "x.png"):
+            raise OSError(errno.ENOSPC, "No space left on device", given)
+        assert told.value.filename == named and list(tmp_path.iterdir()) == []
 
 
 def test_atomic_path_leaves_nothing_behind_on_error(tmp_path):
